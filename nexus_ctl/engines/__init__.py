@@ -1,0 +1,1 @@
+"""Engines: Deployment → launch specification. Pure; one file per engine."""

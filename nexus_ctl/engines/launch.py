@@ -1,0 +1,68 @@
+"""The launch specification: what to run, free of where. The same value starts a process and a container.
+
+Command-line words may hold three placeholders that only the runtime can fill, so that the engine stays ignorant of it:
+`{host}` and `{port}` (the address to listen on) and a mounted file's `target` path, which the process runtime
+replaces by its `source`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from nexus_ctl.resources.secret import ValueFrom
+
+HOST = "{host}"
+PORT = "{port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A file of the host that the engine reads, always read-only.
+
+    `model` names the Model whose artifact is meant; its path is only known once it is fetched, so execution fills
+    `source` in. For any other file `source` is given and `model` empty.
+    """
+
+    target: str
+    source: str = ""
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a replica may use; None is no limit. `memory_bytes` counts private memory, not the mapped weights."""
+
+    cpu_cores: float | None = None
+    memory_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyProbe:
+    """How readiness is asked: `GET path` answers 200. All times in seconds."""
+
+    path: str = "/health"
+    interval_seconds: float = 0.25
+    timeout_seconds: float = 2.0
+    progress_deadline_seconds: float = 120.0
+    healthy_deadline_seconds: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchSpec:
+    """One replica's program. `argv[0]` is the program's name as in its container image (`llama-server`).
+
+    `secret_env` holds references only; a runtime gets the values at `start`, in memory, and never writes them down.
+    """
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    secret_env: Mapping[str, ValueFrom] = field(default_factory=dict)
+    mounts: tuple[Mount, ...] = ()
+    limits: Limits = Limits()
+    image: str = ""
+    """Container image; empty where only processes are meant (the gateway)."""
+    port: int = 8080
+    """The port inside a container. A process listens on a free port unless `fixed_listen` is given."""
+    fixed_listen: str = ""
+    """`host:port` that a process must listen on (the gateway); empty = any free loopback port."""

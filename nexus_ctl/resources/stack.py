@@ -1,0 +1,77 @@
+"""Kind `Stack`: the workspace itself, in `nexus.yaml`. Settings; never an object in the world."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from nexus_ctl.resources.field import FORBIDDEN, INERT, REPLACE, Spec, as_map, as_set
+
+Listen = Annotated[str, Field(pattern=r"^(\d{1,3}(\.\d{1,3}){3}|\[[0-9a-fA-F:]+\]|localhost):\d{1,5}$")]
+
+
+class RuntimeSettings(Spec):
+    """Where replicas run."""
+
+    driver: Annotated[Literal["auto", "process"], FORBIDDEN] = "auto"
+    """`process` runs engines as plain processes of this machine. `auto` takes the best that answers."""
+    llama_server: Annotated[str | None, INERT] = None
+    """Path of a `llama-server` binary for the process runtime; otherwise the one on PATH, otherwise the xllamacpp
+    package."""
+
+
+class ModelCache(Spec):
+    """Where model files lie; shared by all stacks of a user."""
+
+    path: Annotated[str, INERT] = "~/.cache/nexusctl/models"
+    """Directory; `~` is the home directory."""
+
+
+class GatewaySettings(Spec):
+    """The OpenAI-compatible gateway."""
+
+    listen: Annotated[Listen, REPLACE] = "127.0.0.1:8600"
+    """Address and port. Only a loopback address is accepted until an AccessPolicy guards it."""
+
+
+class StateSettings(Spec):
+    """Where history, events and journal are kept. Losing it restarts nothing."""
+
+    url: Annotated[str | None, INERT] = None
+    """SQLAlchemy URL; SQLite in `.nexus/state.db` when left out."""
+
+
+class Parallelism(Spec):
+    """How many actions of one class run at once."""
+
+    downloads: Annotated[int, Field(ge=1, le=64)] = 2
+    """Model downloads."""
+    starts: Annotated[int, Field(ge=1, le=64)] = 4
+    """Calls to the runtime."""
+
+
+class Environment(Spec):
+    """One environment: what `-e NAME` lays over the base."""
+
+    overlays: Annotated[list[str], Field(min_length=1)]
+    """Files, directories or globs, relative to `nexus.yaml`; later ones win."""
+
+
+class StackSpec(Spec):
+    """What a Stack declares."""
+
+    include: Annotated[list[str], as_set(INERT)] = []
+    """Files, directories or globs with further manifests, relative to `nexus.yaml`."""
+    runtime: Annotated[RuntimeSettings, INERT] = RuntimeSettings()
+    """Where replicas run."""
+    model_cache: Annotated[ModelCache, INERT] = ModelCache()
+    """Where model files lie."""
+    gateway: Annotated[GatewaySettings, REPLACE] = GatewaySettings()
+    """The OpenAI-compatible gateway."""
+    state: Annotated[StateSettings, INERT] = StateSettings()
+    """Where history, events and journal are kept."""
+    parallelism: Annotated[Parallelism, INERT] = Parallelism()
+    """How many actions of one class run at once."""
+    environments: Annotated[dict[str, Environment], as_map(INERT)] = {}
+    """Environments by name."""

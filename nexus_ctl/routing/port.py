@@ -1,0 +1,27 @@
+"""The port of the routing table and of the gateway's own counters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from nexus_ctl.routing.table import Table
+
+
+class Routing(Protocol):
+    """The table the gateway watches, and what the gateway says of itself."""
+
+    def read(self) -> Table:
+        """The present table; an empty one when there is none. A damaged file is put aside and read as empty."""
+        ...
+
+    def change(self, edit: Callable[[Table], Table]) -> Table:
+        """Read, edit, write atomically with the next revision, and return what is there now. No write when equal."""
+        ...
+
+    def in_flight(self, replica: str) -> int | None:
+        """Requests that the running gateway has open on a replica; None when no gateway answers.
+
+        A replica counts as idle only once the gateway has loaded a table without it (see the adapter).
+        """
+        ...

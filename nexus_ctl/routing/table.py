@@ -1,0 +1,95 @@
+"""The routing table: what the gateway serves. A value; the one thing that control plane and data plane share.
+
+Three maps, each changed by an action of its own: `endpoints` (deployment → replica → address, only ready ones),
+`presets`, `routes`. The table is plain msgspec structs so that the gateway decodes it without pydantic, in
+microseconds. Names of JSON keys are a format: add, never rename.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+
+class PresetEntry(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """A preset as the gateway applies it. `params` are request fields in OpenAI's spelling (`max_tokens`).
+
+    `locked` lists the request fields on which the preset wins; `system_prompt` among them if it is locked.
+    """
+
+    params: dict[str, object] = {}
+    system_prompt: str | None = None
+    locked: list[str] = []
+    spec: str = "{}"
+    """Canonical JSON of the Preset's normal form: what an observer reads back."""
+    protected: str = ""
+
+
+class BackendEntry(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """One deployment behind a route."""
+
+    deployment: str
+    weight: int = 1
+
+
+class RouteEntry(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """A route under every name it answers to; `names[0]` is the public one."""
+
+    names: list[str]
+    backends: list[BackendEntry]
+    preset: str = ""
+    spec: str = "{}"
+    protected: str = ""
+
+
+class Table(msgspec.Struct, frozen=True, rename="camel"):
+    """The whole table. `revision` grows by one with each write."""
+
+    format: int = 1
+    revision: int = 0
+    set: str = ""
+    endpoints: dict[str, dict[str, str]] = {}
+    presets: dict[str, PresetEntry] = {}
+    routes: dict[str, RouteEntry] = {}
+
+
+def encode(table: Table) -> bytes:
+    """The table as JSON, keys in a stable order."""
+    return msgspec.json.format(msgspec.json.encode(table, order="deterministic"), indent=1)
+
+
+def decode(data: bytes) -> Table:
+    """The table from JSON. Raises msgspec.ValidationError or DecodeError."""
+    return msgspec.json.decode(data, type=Table)
+
+
+def with_endpoint(table: Table, deployment: str, replica: str, address: str) -> Table:
+    """`table` with a ready replica of a deployment added (or its address changed)."""
+    replicas = dict(table.endpoints.get(deployment, {})) | {replica: address}
+    return msgspec.structs.replace(table, endpoints=dict(table.endpoints) | {deployment: replicas})
+
+
+def without_endpoint(table: Table, deployment: str, replica: str) -> Table:
+    """`table` without a replica; a deployment without replicas leaves too."""
+    replicas = {name: address for name, address in table.endpoints.get(deployment, {}).items() if name != replica}
+    endpoints = {name: value for name, value in table.endpoints.items() if name != deployment}
+    return msgspec.structs.replace(table, endpoints=endpoints | ({deployment: replicas} if replicas else {}))
+
+
+def with_preset(table: Table, name: str, entry: PresetEntry | None) -> Table:
+    """`table` with a preset put, or removed when `entry` is None."""
+    return msgspec.structs.replace(table, presets=_put(table.presets, name, entry))
+
+
+def with_route(table: Table, name: str, entry: RouteEntry | None) -> Table:
+    """`table` with a route put, or removed when `entry` is None."""
+    return msgspec.structs.replace(table, routes=_put(table.routes, name, entry))
+
+
+def _put(mapping: Mapping[str, T], name: str, entry: T | None) -> dict[str, T]:
+    rest = {key: value for key, value in mapping.items() if key != name}
+    return rest if entry is None else rest | {name: entry}

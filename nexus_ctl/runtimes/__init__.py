@@ -1,0 +1,1 @@
+"""Runtimes: where replicas run. One port, one adapter per runtime."""
