@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from nexus_ctl.routing.table import Table
+from nexus_ctl.resources.routing import Table
 
 
 class Routing(Protocol):

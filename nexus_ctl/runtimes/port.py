@@ -10,66 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from enum import StrEnum
 from typing import Protocol
 
-from nexus_ctl.engines.launch import LaunchSpec, Limits
-from nexus_ctl.resources.ownership import Ownership
-
-
-class ReplicaState(StrEnum):
-    """What a runtime says of a replica."""
-
-    CREATED = "created"
-    RUNNING = "running"
-    EXITED = "exited"
-    DEAD = "dead"
-    """Half removed, or never to be started again; only remove helps."""
-
-
-@dataclass(frozen=True, slots=True)
-class Exit:
-    """Why a replica is no longer running. `signal` is 0 unless a signal ended it; `code` follows 128 + signal."""
-
-    code: int
-    signal: int = 0
-    out_of_memory: bool = False
-    error: str = ""
-    """The runtime's own words, where the replica never started."""
-
-    def __str__(self) -> str:
-        if self.out_of_memory:
-            return f"exited({self.code}, out of memory)"
-        return f"exited({self.code})"
-
-
-@dataclass(frozen=True, slots=True)
-class Replica:
-    """What to create: a name, whose it is, and what to run. Every mount's `source` is filled in."""
-
-    name: str
-    owner: Ownership
-    launch: LaunchSpec
-
-
-@dataclass(frozen=True, slots=True)
-class ObservedReplica:
-    """What a runtime tells of one replica. `owner` is None for a thing that is not nexusctl's.
-
-    `address` is `http://host:port` while running, else empty. `runtime_id` changes when the thing is made anew
-    (container id; for a process the id of its record), `started_at` with each start.
-    """
-
-    name: str
-    runtime_id: str
-    owner: Ownership | None
-    state: ReplicaState
-    address: str = ""
-    exit: Exit | None = None
-    started_at: datetime | None = None
-    limits: Limits = Limits()
-    pid: int | None = None
+from nexus_ctl.resources.launch import Limits
+from nexus_ctl.resources.replica import ObservedReplica, Replica
 
 
 @dataclass(frozen=True, slots=True)
