@@ -32,6 +32,16 @@ class Ids(Protocol):
         ...
 
 
+def stamp(moment: datetime) -> str:
+    """RFC 3339 in UTC with microseconds (`2026-11-22T18:07:24.000000Z`): sorts as text, parses back exactly."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+
+
+def moment(text: str) -> datetime:
+    """From `stamp`'s form. Raises ValueError."""
+    return datetime.fromisoformat(text)
+
+
 class SystemClock:
     """The machine's clock."""
 
