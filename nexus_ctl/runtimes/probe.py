@@ -1,0 +1,53 @@
+"""Readiness as a question put to an engine's address: the port, and the real asker over HTTP.
+
+Execution asks here while a replica comes up, and observing asks once; the runtimes themselves never probe. The rule:
+a look never raises and never lasts longer than the probe's `timeout_seconds`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from http.client import HTTPConnection, HTTPException
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from nexus_ctl.resources.launch import ReadyProbe
+
+
+class Health(StrEnum):
+    """An engine's answer to one look."""
+
+    READY = "ready"
+    """200: the model is loaded."""
+    LOADING = "loading"
+    """503: the engine listens and says that it is not there yet; a sign of life."""
+    DOWN = "down"
+    """Nothing listens, the look timed out, or the answer is neither 200 nor 503."""
+
+
+ANSWERS = {200: Health.READY, 503: Health.LOADING}
+
+
+class Prober(Protocol):
+    """Who asks an engine whether it is ready."""
+
+    def look(self, address: str, probe: ReadyProbe) -> Health:
+        """One look at `address` (`http://host:port`; an empty one is DOWN)."""
+        ...
+
+
+class HttpProber:
+    """Asks by `GET probe.path` on a fresh connection, so that a look says something about new clients."""
+
+    def look(self, address: str, probe: ReadyProbe) -> Health:
+        parts = urlsplit(address)
+        if parts.hostname is None:
+            return Health.DOWN
+        connection = HTTPConnection(parts.hostname, parts.port, timeout=probe.timeout_seconds)
+        try:
+            connection.request("GET", probe.path, headers={"Connection": "close"})
+            return ANSWERS.get(connection.getresponse().status, Health.DOWN)
+        except (OSError, HTTPException):
+            return Health.DOWN
+        finally:
+            connection.close()

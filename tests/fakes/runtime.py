@@ -1,0 +1,326 @@
+"""FakeRuntime: the runtime port in memory, with Docker's real semantics; also the prober of what it runs.
+
+It passes the same contract suite as the real runtimes (`tests/contracts/runtime_suite.py`). Deterministic, without
+threads, and a plain value: `copy.deepcopy(world)` is a second world. What a program does is read from its words when
+it is the suite's `tiny` (`tests/contracts/tiny.py`); any other program serves until it is stopped.
+
+Knobs, most of them keyed by the Deployment's name (`owner.name`), so that a test need not know replica names:
+
+    ready_after      virtual seconds from start to ready; `ready_after_by` per deployment
+    never_ready      deployments that load for ever; with `silent` also without a sign of life
+    fail_start       deployment → the runtime's words: start is refused, the thing stays `created`
+    exits            deployment → Exit: the engine ends at once after each start (a bad model)
+    memory_bytes     what all running replicas may use together; `memory_use` per deployment, else the declared limit;
+                     `peak_memory_bytes` is the most that ever was asked for at one time
+    reachable        False: every call raises RuntimeUnreachable
+    missing_files    host paths that do not exist; `files` gives the others a content
+
+Counters: `calls` holds (verb, name) of every mutating call in order, `lists` how often the world was listed.
+Acts of the outside world: `crash`, `kill`, `vanish`, `put_foreign`, `request`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from nexus_ctl.errors import NameInUse, NotFound, Refused, RuntimeUnreachable, Terminal
+from nexus_ctl.resources.launch import HOST, PORT, LaunchSpec, Limits, ReadyProbe
+from nexus_ctl.resources.ownership import Ownership
+from nexus_ctl.resources.replica import Exit, ObservedReplica, Replica, ReplicaState
+from nexus_ctl.runtimes.port import Capabilities
+from nexus_ctl.runtimes.probe import Health
+from tests.fakes.clock import FakeClock
+from tests.fakes.ids import FakeIds
+
+HOST_CPUS = 8
+ABORTED = Exit(134, 6)
+MIB = 1024 * 1024
+
+
+@dataclass
+class Thing:
+    """Something in the fake world. `owner` is None for a foreign one, which then has no launch either."""
+
+    name: str
+    runtime_id: str
+    owner: Ownership | None
+    launch: LaunchSpec | None
+    limits: Limits = Limits()
+    state: ReplicaState = ReplicaState.CREATED
+    exit: Exit | None = None
+    address: str = ""
+    started_at: datetime | None = None
+    started: float = 0.0
+    pid: int | None = None
+    deaf: bool = False
+    secrets: dict[str, str] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+
+    @property
+    def deployment(self) -> str:
+        return self.owner.name if self.owner else ""
+
+
+class FakeRuntime:
+    """See the module."""
+
+    def __init__(
+        self,
+        clock: FakeClock,
+        instance: str = "install-1",
+        *,
+        ready_after: float = 0.0,
+        memory_bytes: int | None = None,
+        capabilities: Capabilities | None = None,
+    ) -> None:
+        self.clock = clock
+        self.instance = instance
+        self.ready_after = ready_after
+        self.ready_after_by: dict[str, float] = {}
+        self.never_ready: set[str] = set()
+        self.silent: set[str] = set()
+        self.fail_start: dict[str, str] = {}
+        self.exits: dict[str, Exit] = {}
+        self.memory_bytes = memory_bytes
+        self.memory_use: dict[str, int] = {}
+        self.peak_memory_bytes = 0
+        self.reachable = True
+        self.files: dict[str, str] = {}
+        self.missing_files: set[str] = set()
+        self.calls: list[tuple[str, str]] = []
+        self.lists = 0
+        self.things: dict[str, Thing] = {}
+        self._capabilities = capabilities or Capabilities(driver="fake", fractional_cpu=True, gpus=False, images=False)
+        self._ids = FakeIds("runtime")
+        self._next_port = 20000
+        self._next_pid = 100
+
+    # the port
+
+    def capabilities(self) -> Capabilities:
+        self._reach()
+        return self._capabilities
+
+    def list(self) -> tuple[ObservedReplica, ...]:
+        self._reach()
+        self.lists += 1
+        ours = [t for t in self.things.values() if t.owner and t.owner.instance == self.instance]
+        return tuple(_observed(t) for t in sorted(ours, key=lambda t: t.name))
+
+    def inspect(self, name: str) -> ObservedReplica | None:
+        self._reach()
+        thing = self.things.get(name)
+        return _observed(thing) if thing else None
+
+    def create(self, replica: Replica) -> None:
+        self._mutate("create", replica.name)
+        self._check_limits(replica.launch.limits, Terminal)
+        for mount in replica.launch.mounts:
+            if not mount.source or mount.source in self.missing_files:
+                raise Terminal(f"{replica.name}: there is no file {mount.source!r} for {mount.target}")
+        thing = Thing(replica.name, self._ids.hex(6), replica.owner, replica.launch, replica.launch.limits)
+        if self.things.setdefault(replica.name, thing) is not thing:
+            raise NameInUse(f"{replica.name} exists")
+
+    def start(self, name: str, secrets: Mapping[str, str]) -> None:
+        self._mutate("start", name)
+        thing = self._thing(name)
+        if thing.state is ReplicaState.RUNNING:
+            return
+        if thing.state is ReplicaState.DEAD or thing.launch is None:
+            raise Refused(f"{name} can not be started")
+        missing = sorted(set(thing.launch.secret_env) - set(secrets))
+        if missing:
+            raise Refused(f"{name}: no value for the secret {', '.join(missing)}")
+        words = self.fail_start.get(thing.deployment)
+        if words is None and thing.launch.argv[0].startswith("no-such"):
+            words = f"there is no program {thing.launch.argv[0]!r}"
+        if words is not None:
+            thing.exit = Exit(127, error=words)
+            raise Refused(f"{name}: {words}")
+        self._run(thing, secrets)
+
+    def stop(self, name: str, grace_seconds: float) -> None:
+        self._mutate("stop", name)
+        thing = self._thing(name)
+        if thing.state is ReplicaState.RUNNING:
+            if thing.deaf:
+                self.clock.sleep(grace_seconds)
+            self._end(thing, Exit(137, 9) if thing.deaf else Exit(0))
+
+    def remove(self, name: str) -> None:
+        self._mutate("remove", name)
+        if self._thing(name).state is ReplicaState.RUNNING:
+            raise Refused(f"{name} is running")
+        del self.things[name]
+
+    def update(self, name: str, limits: Limits) -> None:
+        self._mutate("update", name)
+        thing = self._thing(name)
+        if thing.state is ReplicaState.DEAD:
+            raise Refused(f"{name} is dead")
+        self._check_limits(limits, Refused)
+        thing.limits = limits
+
+    def logs(self, name: str, *, tail: int | None = None, follow: bool = False) -> Iterator[str]:
+        self._reach()
+        thing = self._thing(name)
+        lines = self._lines(thing)
+        yield from lines if tail is None else lines[len(lines) - tail if tail < len(lines) else 0 :]
+        seen = len(lines)
+        while follow and self.things.get(name) is thing:
+            running = thing.state is ReplicaState.RUNNING
+            lines = self._lines(thing)
+            yield from lines[seen:]
+            seen = len(lines)
+            if not running:
+                return
+            self.clock.sleep(0.1)
+
+    def progress(self, name: str) -> str:
+        self._reach()
+        lines = self._lines(self._thing(name))
+        return str(len(lines)) if lines else ""
+
+    # the prober
+
+    def look(self, address: str, probe: ReadyProbe) -> Health:
+        thing = next((t for t in self.things.values() if t.address == address and address), None)
+        if thing is None:
+            return Health.DOWN
+        return Health.READY if self.clock.monotonic() >= self._ready_at(thing) else Health.LOADING
+
+    # acts of the outside world
+
+    def crash(self, name: str, how: Exit = ABORTED) -> None:
+        """The engine ends by itself."""
+        self._end(self.things[name], how)
+
+    def kill(self, name: str) -> None:
+        """Somebody else kills the engine."""
+        self._end(self.things[name], Exit(137, 9))
+
+    def vanish(self, name: str) -> None:
+        """Somebody else removes the thing, running or not."""
+        del self.things[name]
+
+    def put_foreign(self, name: str, owner: Ownership | None = None) -> None:
+        """Something that is not this install's bears the name, and runs."""
+        self.things[name] = Thing(name, self._ids.hex(6), owner, None, state=ReplicaState.RUNNING)
+
+    def request(self, address: str, path: str) -> str:
+        """GET at a running engine, with tiny's paths. Raises ConnectionError where nothing listens."""
+        thing = next((t for t in self.things.values() if t.address == address and address), None)
+        if thing is None:
+            raise ConnectionRefusedError(address)
+        if path.startswith("/say/"):
+            thing.lines.append(path.removeprefix("/say/"))
+        if path.startswith("/env/") and thing.launch is not None:
+            return {**thing.launch.env, **thing.secrets}.get(path.removeprefix("/env/"), "")
+        return "ok"
+
+    # inner workings
+
+    def _reach(self) -> None:
+        if not self.reachable:
+            raise RuntimeUnreachable("the fake runtime was told not to answer")
+
+    def _mutate(self, verb: str, name: str) -> None:
+        self._reach()
+        self.calls.append((verb, name))
+
+    def _thing(self, name: str) -> Thing:
+        if name not in self.things:
+            raise NotFound(f"there is no {name}")
+        return self.things[name]
+
+    def _check_limits(self, limits: Limits, error: type[Terminal] | type[Refused]) -> None:
+        cores = limits.cpu_cores
+        if cores is not None and cores > HOST_CPUS:
+            raise error(f"{cores} cores asked, {HOST_CPUS} there")
+        if cores is not None and not self._capabilities.fractional_cpu and cores != int(cores):
+            raise error(f"{cores} is not a whole number of cores")
+
+    def _ready_at(self, thing: Thing) -> float:
+        if thing.deployment in self.never_ready:
+            return float("inf")
+        return thing.started + self.ready_after_by.get(thing.deployment, self.ready_after)
+
+    def _lines(self, thing: Thing) -> list[str]:
+        """What it logged; an engine that loads says one line each virtual second, unless it is silent."""
+        if thing.state is not ReplicaState.RUNNING or thing.deployment in self.silent:
+            return list(thing.lines)
+        loading = min(self.clock.monotonic(), self._ready_at(thing)) - thing.started
+        return [*thing.lines, *(f"loading {second}" for second in range(int(loading)))]
+
+    def _use(self, thing: Thing) -> int:
+        return self.memory_use.get(thing.deployment, thing.limits.memory_bytes or 0)
+
+    def _run(self, thing: Thing, secrets: Mapping[str, str]) -> None:
+        assert thing.launch is not None
+        self._next_port += 1
+        self._next_pid += 1
+        listen = thing.launch.fixed_listen or f"127.0.0.1:{self._next_port}"
+        thing.state, thing.exit = ReplicaState.RUNNING, None
+        thing.address, thing.pid, thing.deaf = f"http://{listen}", self._next_pid, False
+        thing.started, thing.started_at = self.clock.monotonic(), self.clock.now()
+        thing.secrets = dict(secrets)
+        used = sum(self._use(t) for t in self.things.values() if t.state is ReplicaState.RUNNING)
+        self.peak_memory_bytes = max(self.peak_memory_bytes, used)
+        if self.memory_bytes is not None and used > self.memory_bytes:
+            self._end(thing, Exit(137, 9, out_of_memory=True))
+        elif thing.deployment in self.exits:
+            self._end(thing, self.exits[thing.deployment])
+        elif thing.launch.argv[0] == "tiny":
+            self._interpret(thing, thing.launch)
+
+    def _end(self, thing: Thing, how: Exit) -> None:
+        thing.lines = self._lines(thing)
+        thing.state, thing.exit, thing.address, thing.pid, thing.secrets = ReplicaState.EXITED, how, "", None, {}
+
+    def _interpret(self, thing: Thing, launch: LaunchSpec) -> None:
+        """The words of `tests/contracts/tiny.py`."""
+        host, _, port = thing.address.removeprefix("http://").rpartition(":")
+        sources = {mount.target: mount.source for mount in launch.mounts}
+        env = {**launch.env, **thing.secrets}
+        words = iter([word.replace(HOST, host).replace(PORT, port) for word in launch.argv[1:]])
+        for word in words:
+            match word:
+                case "lines":
+                    thing.lines += [f"line {number}" for number in range(int(next(words)))]
+                case "err" | "out":
+                    thing.lines.append(next(words))
+                case "env":
+                    thing.lines.append(f"{(key := next(words))}={env.get(key, '')}")
+                case "show":
+                    thing.lines.append(self.files[sources[next(words)]])
+                case "hog":
+                    limit = thing.limits.memory_bytes
+                    if limit is not None and int(next(words)) * MIB > limit:
+                        return self._end(thing, Exit(137, 9, out_of_memory=True))
+                case "deaf":
+                    thing.deaf = True
+                case "exit":
+                    return self._end(thing, Exit(int(next(words))))
+                case "signal":
+                    number = int(next(words))
+                    return self._end(thing, Exit(128 + number, number))
+                case "serve":
+                    return None
+        return self._end(thing, Exit(0))
+
+
+def _observed(thing: Thing) -> ObservedReplica:
+    return ObservedReplica(
+        name=thing.name,
+        runtime_id=thing.runtime_id,
+        owner=replace(thing.owner) if thing.owner else None,
+        state=thing.state,
+        address=thing.address,
+        exit=thing.exit,
+        started_at=thing.started_at,
+        limits=thing.limits,
+        pid=thing.pid,
+    )
