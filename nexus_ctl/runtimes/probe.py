@@ -6,24 +6,12 @@ a look never raises and never lasts longer than the probe's `timeout_seconds`.
 
 from __future__ import annotations
 
-from enum import StrEnum
 from http.client import HTTPConnection, HTTPException
 from typing import Protocol
 from urllib.parse import urlsplit
 
 from nexus_ctl.resources.launch import ReadyProbe
-
-
-class Health(StrEnum):
-    """An engine's answer to one look."""
-
-    READY = "ready"
-    """200: the model is loaded."""
-    LOADING = "loading"
-    """503: the engine listens and says that it is not there yet; a sign of life."""
-    DOWN = "down"
-    """Nothing listens, the look timed out, or the answer is neither 200 nor 503."""
-
+from nexus_ctl.resources.replica import Health
 
 ANSWERS = {200: Health.READY, 503: Health.LOADING}
 

@@ -94,7 +94,8 @@ class RuntimeCase:
 
     def ended(self, name: str) -> Exit:
         """Waits until it exited; how."""
-        return until(lambda: (seen := self.seen(name)).state is ReplicaState.EXITED and seen.exit)
+        how: Exit = until(lambda: (seen := self.seen(name)).state is ReplicaState.EXITED and seen.exit)
+        return how
 
     def answering(self, name: str) -> str:
         """Waits until it is ready; its address."""

@@ -248,12 +248,12 @@ class FakeRuntime:
             return float("inf")
         return thing.started + self.ready_after_by.get(thing.deployment, self.ready_after)
 
-    def _lines(self, thing: Thing) -> list[str]:
+    def _lines(self, thing: Thing) -> tuple[str, ...]:
         """What it logged; an engine that loads says one line each virtual second, unless it is silent."""
         if thing.state is not ReplicaState.RUNNING or thing.deployment in self.silent:
-            return list(thing.lines)
+            return tuple(thing.lines)
         loading = min(self.clock.monotonic(), self._ready_at(thing)) - thing.started
-        return [*thing.lines, *(f"loading {second}" for second in range(int(loading)))]
+        return (*thing.lines, *(f"loading {second}" for second in range(int(loading))))
 
     def _use(self, thing: Thing) -> int:
         return self.memory_use.get(thing.deployment, thing.limits.memory_bytes or 0)
@@ -277,7 +277,7 @@ class FakeRuntime:
             self._interpret(thing, thing.launch)
 
     def _end(self, thing: Thing, how: Exit) -> None:
-        thing.lines = self._lines(thing)
+        thing.lines[:] = self._lines(thing)
         thing.state, thing.exit, thing.address, thing.pid, thing.secrets = ReplicaState.EXITED, how, "", None, {}
 
     def _interpret(self, thing: Thing, launch: LaunchSpec) -> None:

@@ -1,0 +1,35 @@
+"""Which program a launch specification's first word means on this machine.
+
+`argv[0]` is a name as in a container image. The table handed to the runtime comes first, then PATH. The rule: a name
+that leads nowhere is an error that says so, at create.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from nexus_ctl.errors import Terminal
+
+LLAMA_SERVER = "llama-server"
+STAND_IN = (sys.executable, "-m", "nexus_ctl.engines.llama_server")
+"""llama.cpp's server from the `xllamacpp` package, under llama-server's flags."""
+GATEWAY = (sys.executable, "-m", "api.gateway")
+
+
+def default_programs(llama_server: str = "") -> dict[str, tuple[str, ...]]:
+    """The table of a usual install. `llama_server` is a configured path; empty: the one on PATH, else the stand-in."""
+    found = llama_server or shutil.which(LLAMA_SERVER)
+    return {LLAMA_SERVER: (found,) if found else STAND_IN, "nexus-gateway": GATEWAY}
+
+
+def resolve(argv: Sequence[str], programs: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """`argv` with its first word replaced by what runs here. Raises Terminal when there is nothing."""
+    name, *words = argv
+    prefix = programs.get(name, (name,))
+    program = shutil.which(prefix[0])
+    if program is None:
+        raise Terminal(f"there is no program {prefix[0]!r}", hint=f"install {name}, or put it on PATH")
+    return (str(Path(program).absolute()), *prefix[1:], *words)

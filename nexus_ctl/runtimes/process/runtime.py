@@ -1,0 +1,259 @@
+"""ProcessRuntime: the runtime port on plain processes of this machine. `nexus_ctl/runtimes/process/__init__.py` shows
+the files it keeps.
+
+Called by execution and by observing, from many threads and many nexusctl processes at once. The rule: nothing is
+remembered here; every answer is read from the replica's directory and the kernel.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from nexus_ctl.clock import Clock, Ids, SystemClock, SystemIds
+from nexus_ctl.errors import NameInUse, NotFound, Refused, Terminal
+from nexus_ctl.resources.launch import HOST, PORT, LaunchSpec, Limits
+from nexus_ctl.resources.replica import Exit, ObservedReplica, Replica, ReplicaState
+from nexus_ctl.runtimes.port import Capabilities
+from nexus_ctl.runtimes.process import limits as process_limits
+from nexus_ctl.runtimes.process import output, supervisor
+from nexus_ctl.runtimes.process.liveness import ALIVE, alone, signal_supervisor, supervisor_pid
+from nexus_ctl.runtimes.process.programs import LLAMA_SERVER, STAND_IN, resolve
+from nexus_ctl.runtimes.process.record import Record, read_json, read_record, write_json, write_record
+
+LOOPBACK = "127.0.0.1"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
+KEPT_ENV = re.compile(r"PATH|HOME|USER|LOGNAME|TZ|TMPDIR|LANG|LC_[A-Z]+|LD_LIBRARY_PATH|SSL_CERT_(FILE|DIR)")
+"""What an engine inherits. The rest of its environment is what the Deployment declares, as in a container."""
+SUPERVISOR_SECONDS = 10.0
+"""How long a supervisor may take beyond the grace before it is killed itself; its engine dies with it."""
+FOLLOW_SECONDS = 0.05
+"""Time between two looks of a log follower."""
+
+
+class ProcessRuntime:
+    """Replicas as detached processes that survive nexusctl. Linux only."""
+
+    def __init__(
+        self,
+        state_dir: Path,
+        instance: str,
+        programs: Mapping[str, Sequence[str]],
+        clock: Clock | None = None,
+        ids: Ids | None = None,
+    ) -> None:
+        self._root = state_dir.absolute() / "replicas"
+        self._instance = instance
+        self._programs = programs
+        self._clock = clock or SystemClock()
+        self._ids = ids or SystemIds()
+
+    def capabilities(self) -> Capabilities:
+        refused: frozenset[str] = frozenset()
+        if tuple(self._programs.get(LLAMA_SERVER, ())) == STAND_IN:
+            from nexus_ctl.engines.llama_server.flags import unsupported_flags
+
+            refused = unsupported_flags()
+        return Capabilities(driver="process", fractional_cpu=False, gpus=False, images=False, refused_flags=refused)
+
+    def list(self) -> tuple[ObservedReplica, ...]:
+        seen = [observed for name in self._names() if (observed := self.inspect(name))]
+        return tuple(one for one in seen if one.owner and one.owner.instance == self._instance)
+
+    def inspect(self, name: str) -> ObservedReplica | None:
+        directory = self._root / name
+        if not NAME.fullmatch(name) or not directory.is_dir():
+            return None
+        record = read_record(directory)
+        if record is None:
+            return ObservedReplica(name, "", None, ReplicaState.DEAD) if directory.is_dir() else None
+        running = supervisor_pid(directory) is not None  # asked first: what ends in between is then seen as running
+        run, ended = read_json(directory / "run.json"), read_json(directory / "exit.json")
+        state = ReplicaState.RUNNING if running else ReplicaState.EXITED if run else ReplicaState.CREATED
+        return ObservedReplica(
+            name=name,
+            runtime_id=record.runtime_id,
+            owner=record.replica.owner,
+            state=state,
+            address=run.get("address", "") if running else "",
+            exit=None if running else _exit(run, ended),
+            started_at=datetime.fromtimestamp(run["startedAt"], UTC) if run else None,
+            limits=record.replica.launch.limits,
+            pid=run.get("pid") if running else None,
+        )
+
+    def create(self, replica: Replica) -> None:
+        if not NAME.fullmatch(replica.name):
+            raise Terminal(f"{replica.name!r} cannot be the name of a replica")
+        resolve(replica.launch.argv, self._programs)
+        if words := process_limits.fault(replica.launch.limits):
+            raise Terminal(f"{replica.name}: {words}")
+        for mount in replica.launch.mounts:
+            if not Path(mount.source).is_file():
+                raise Terminal(f"{replica.name}: there is no file {mount.source!r} for {mount.target}")
+        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with (self._root / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._sweep()
+            making = self._root / f".making-{self._ids.hex(6)}"
+            making.mkdir(mode=0o700)
+            (making / ALIVE).touch(mode=0o600)
+            write_record(making, Record(self._ids.hex(6), replica))
+            try:
+                making.rename(self._root / replica.name)
+            except OSError as error:
+                shutil.rmtree(making, ignore_errors=True)
+                raise NameInUse(f"{replica.name} exists in {self._root}") from error
+
+    def start(self, name: str, secrets: Mapping[str, str]) -> None:
+        directory = self._directory(name)
+        with alone(directory):
+            record = read_record(directory)
+            if record is None:
+                raise Refused(f"{name} has no record of ours")
+            if supervisor_pid(directory) is not None:
+                return
+            launch = record.replica.launch
+            if missing := sorted(set(launch.secret_env) - set(secrets)):
+                raise Refused(f"{name}: no value for the secret {', '.join(missing)}")
+            given = {variable: secrets[variable] for variable in launch.secret_env}
+            _supervise(directory, self._order(launch, given))
+
+    def stop(self, name: str, grace_seconds: float) -> None:
+        directory = self._directory(name)
+        if supervisor_pid(directory) is None:
+            return
+        (directory / "grace").write_text(str(grace_seconds), encoding="ascii")
+        if not signal_supervisor(directory, signal.SIGTERM, grace_seconds + SUPERVISOR_SECONDS):
+            signal_supervisor(directory, signal.SIGKILL, SUPERVISOR_SECONDS)
+
+    def remove(self, name: str) -> None:
+        directory = self._directory(name)
+        with alone(directory):
+            if supervisor_pid(directory) is not None:
+                raise Refused(f"{name} is running")
+            gone = self._root / f".removed-{self._ids.hex(6)}"
+            directory.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+
+    def update(self, name: str, limits: Limits) -> None:
+        directory = self._directory(name)
+        if words := process_limits.fault(limits):
+            raise Refused(f"{name}: {words}")
+        with alone(directory):
+            record = read_record(directory)
+            if record is None:
+                raise Refused(f"{name} has no record of ours")
+            run = read_json(directory / "run.json")
+            if supervisor_pid(directory) is not None and run:
+                cores = process_limits.choose_cores(limits, self._pinned(but=name))
+                process_limits.apply(run["pid"], limits, cores)
+                write_json(directory / "run.json", run | {"cores": cores})
+            write_record(directory, record.with_limits(limits))
+
+    def logs(self, name: str, *, tail: int | None = None, follow: bool = False) -> Iterator[str]:
+        directory = self._directory(name)
+        position = 0 if tail is None else output.position_of_tail(directory, tail)
+        rest = b""
+        while True:
+            last = not follow or supervisor_pid(directory) is None  # asked before reading: nothing said is missed
+            for after, data in output.read_from(directory, position):
+                position = after
+                *lines, rest = (rest + data).split(b"\n")
+                yield from (line.decode(errors="replace") for line in lines)
+            if last:
+                break
+            self._clock.sleep(FOLLOW_SECONDS)
+        if rest:
+            yield rest.decode(errors="replace")
+
+    def progress(self, name: str) -> str:
+        total = output.total_bytes(self._directory(name))
+        return str(total) if total else ""
+
+    def _names(self) -> Sequence[str]:
+        with suppress(FileNotFoundError):
+            return sorted(name for name in os.listdir(self._root) if not name.startswith("."))
+        return []
+
+    def _directory(self, name: str) -> Path:
+        directory = self._root / name
+        if not NAME.fullmatch(name) or not directory.is_dir():
+            raise NotFound(f"there is no replica {name}")
+        return directory
+
+    def _sweep(self) -> None:
+        """Removes what a killed creator or remover left; safe because every creator holds the lock that we hold."""
+        for name in os.listdir(self._root):
+            if name.startswith((".making-", ".removed-")):
+                shutil.rmtree(self._root / name, ignore_errors=True)
+
+    def _pinned(self, but: str = "") -> Iterator[int]:
+        """Cores that running replicas are pinned to, once for each."""
+        for name in self._names():
+            if name != but and supervisor_pid(self._root / name) is not None:
+                yield from read_json(self._root / name / "run.json").get("cores", ())
+
+    def _order(self, launch: LaunchSpec, secrets: Mapping[str, str]) -> dict[str, object]:
+        """What the supervisor is told. Holds secrets: goes through a pipe, never to a file."""
+        host, _, port = launch.fixed_listen.rpartition(":")
+        host = host or LOOPBACK
+        inherited = {name: value for name, value in os.environ.items() if KEPT_ENV.fullmatch(name)}
+        return {
+            "argv": [_fill(word, host, launch) for word in resolve(launch.argv, self._programs)],
+            "env": {**inherited, **launch.env, **secrets},
+            "host": host,
+            "port": int(port or 0),
+            "cores": process_limits.choose_cores(launch.limits, self._pinned()),
+            "memoryBytes": launch.limits.memory_bytes or 0,
+        }
+
+
+def _fill(word: str, host: str, launch: LaunchSpec) -> str:
+    """The word with its placeholders filled; the port stays a mark, for the supervisor chooses it."""
+    listen = {HOST: host, PORT: supervisor.PORT_MARK, f"{HOST}:{PORT}": f"{host}:{supervisor.PORT_MARK}"}
+    if word in listen:
+        return listen[word]
+    for mount in launch.mounts:
+        parts = re.split(rf"(?<![\w./-]){re.escape(mount.target)}(?![\w./-])", word)
+        word = mount.source.join(parts)
+    return word
+
+
+def _exit(run: Mapping[str, object], ended: Mapping[str, object]) -> Exit | None:
+    """How the latest run ended; None for what never ran."""
+    if ended:
+        return Exit(
+            code=int(str(ended["code"])),
+            signal=int(str(ended["signal"])),
+            out_of_memory=bool(ended["outOfMemory"]),
+            error=str(ended["error"]),
+        )
+    return Exit(137, 9, error="the supervisor, or the machine, ended first") if run else None
+
+
+def _supervise(directory: Path, order: Mapping[str, object]) -> None:
+    """Starts the supervisor and waits for its word. Raises Refused with the reason when the engine does not run."""
+    with (directory / "supervisor.err").open("ab") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", supervisor.__file__, str(directory)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env={},
+            start_new_session=True,
+        )
+    said, _ = process.communicate(json.dumps(order).encode())
+    answer = json.loads(said or b'{"state": "refused", "error": "its supervisor died"}')
+    if answer["state"] == "refused":
+        raise Refused(f"{directory.name}: {answer['error']}")
