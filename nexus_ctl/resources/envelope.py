@@ -80,7 +80,7 @@ class Metadata:
         return tuple(Ref.parse(part.strip()) for part in text.split(",") if part.strip())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Resource(Generic[S]):
     """One declared thing. Equal resources have equal normalised specs, however they were written."""
 
@@ -99,6 +99,14 @@ class Resource(Generic[S]):
         Leaving defaults out, not filling them in, is what lets a new release add a field without a new hash.
         """
         return normalise(self.spec)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Resource):
+            return NotImplemented
+        return (self.kind, self.metadata, self.normalised) == (other.kind, other.metadata, other.normalised)
+
+    def __hash__(self) -> int:
+        return hash(self.ref)
 
     @cached_property
     def spec_hash(self) -> str:

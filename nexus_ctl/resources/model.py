@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from nexus_ctl.resources.field import INERT, REPLACE, REPLACED_BY_CONTENT, Spec
+from nexus_ctl.resources.quantity import LocalPath
 from nexus_ctl.resources.secret import SecretSource
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -26,7 +27,7 @@ class PypiSource(Spec):
 class Source(Spec):
     """Where the bytes come from: exactly one of `path`, `url`, `pypi`."""
 
-    path: Annotated[str | None, REPLACED_BY_CONTENT] = None
+    path: Annotated[LocalPath | None, REPLACED_BY_CONTENT] = None
     """A file on this machine, used in place and never copied; relative to the manifest. The content is what counts,
     so moving the file is no change."""
     url: Annotated[str | None, REPLACE, Field(pattern=r"^https?://")] = None

@@ -1,4 +1,4 @@
-"""Quantities a manifest may write as text: byte sizes and durations.
+"""Quantities a manifest may write as text: byte sizes and durations; and paths.
 
 Canonical text is the largest unit that divides exactly, so that `1024Mi` and `1Gi` normalise to the same value and
 never make a diff. Byte suffixes follow Kubernetes (`Ki Mi Gi Ti` binary, `k M G T` decimal).
@@ -87,3 +87,6 @@ Duration = Annotated[
     ),
 ]
 """A span of time in seconds."""
+
+LocalPath = Annotated[str, TypeName("path")]
+"""A path on this machine. A relative one is relative to the file it is written in; loading makes it absolute."""

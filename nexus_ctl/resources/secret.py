@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from nexus_ctl.resources.field import REPLACED_BY_CONTENT, Spec
+from nexus_ctl.resources.quantity import LocalPath
 
 
 class ValueFrom(Spec):
@@ -14,7 +15,7 @@ class ValueFrom(Spec):
 
     env: str | None = None
     """Name of an environment variable of the nexusctl process."""
-    file: str | None = None
+    file: LocalPath | None = None
     """A file whose content, less one trailing newline, is the value; relative to the manifest."""
     exec: Annotated[list[str] | None, Field(min_length=1)] = None
     """A command (no shell) whose standard output, less one trailing newline, is the value."""

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from nexus_ctl.resources.field import FORBIDDEN, INERT, REPLACE, Spec, as_map, as_set
+from nexus_ctl.resources.quantity import LocalPath
 
 Listen = Annotated[str, Field(pattern=r"^(\d{1,3}(\.\d{1,3}){3}|\[[0-9a-fA-F:]+\]|localhost):\d{1,5}$")]
 
@@ -16,7 +17,7 @@ class RuntimeSettings(Spec):
 
     driver: Annotated[Literal["auto", "process"], FORBIDDEN] = "auto"
     """`process` runs engines as plain processes of this machine. `auto` takes the best that answers."""
-    llama_server: Annotated[str | None, INERT] = None
+    llama_server: Annotated[LocalPath | None, INERT] = None
     """Path of a `llama-server` binary for the process runtime; otherwise the one on PATH, otherwise the xllamacpp
     package."""
 
@@ -24,7 +25,7 @@ class RuntimeSettings(Spec):
 class ModelCache(Spec):
     """Where model files lie; shared by all stacks of a user."""
 
-    path: Annotated[str, INERT] = "~/.cache/nexusctl/models"
+    path: Annotated[LocalPath, INERT] = "~/.cache/nexusctl/models"
     """Directory; `~` is the home directory."""
 
 

@@ -1,0 +1,138 @@
+"""What only shows across documents: dangling references, circles, names that two things claim.
+
+Called by `stack` with everything that parsed. The rule: a reference to something that was written but is itself faulty
+is not reported again; one cause, one diagnostic.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nexus_ctl.manifest.document import Document, nearest
+from nexus_ctl.manifest.faults import dotted
+from nexus_ctl.manifest.nodes import Faults, Path, Place, find
+from nexus_ctl.resources.declared import dependencies, references
+from nexus_ctl.resources.envelope import DEPENDS_ON, RENAMED_FROM, Ref, Resource
+from nexus_ctl.resources.route import RouteSpec
+from nexus_ctl.resources.stack import StackSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A resource with the document it was read from."""
+
+    document: Document
+    resource: Resource[Any]
+
+    def place(self, path: Path) -> Place:
+        return find(self.document.node, path)[1]
+
+
+def check(declared: Mapping[Ref, Declared], named: Collection[Ref], faults: Faults) -> None:
+    """Hand over every fault between resources. `named` are all refs that were written, faulty ones included."""
+    _references(declared, named, faults)
+    _circles(declared, faults)
+    _public_names(declared, faults)
+    _renames(declared, named, faults)
+
+
+def _uses(one: Declared) -> Iterator[tuple[Path, Ref]]:
+    for path, ref in references(one.resource.spec):
+        yield ("spec", *path), ref
+    for ref in one.resource.metadata.depends_on:
+        yield ("metadata", "annotations", DEPENDS_ON), ref
+
+
+def _references(declared: Mapping[Ref, Declared], named: Collection[Ref], faults: Faults) -> None:
+    for one in declared.values():
+        for path, ref in _uses(one):
+            if ref not in named:
+                detail = f'no {ref.kind} named "{ref.name}" in this stack'
+                hint = nearest(ref.name, [known.name for known in named if known.kind == ref.kind])
+                faults(one.place(path).fault("unknown-ref", detail, path=dotted(path), hint=hint))
+
+
+def _circles(declared: Mapping[Ref, Declared], faults: Faults) -> None:
+    """One diagnostic for each circle found walking in sorted order, at the reference that closes it."""
+    after = {ref: sorted(dependencies(one.resource) & declared.keys()) for ref, one in declared.items()}
+    done: set[Ref] = set()
+    for start in sorted(declared):
+        trail: list[Ref] = []
+        on_trail: set[Ref] = set()
+        todo: list[tuple[Ref, bool]] = [(start, False)]
+        while todo:
+            ref, leaving = todo.pop()
+            if leaving:
+                on_trail.discard(trail.pop())
+                done.add(ref)
+            elif ref in on_trail:
+                circle = [*trail[trail.index(ref) :], ref]
+                one = declared[trail[-1]]
+                path = next(path for path, used in _uses(one) if used == ref)
+                detail = " -> ".join(map(str, circle))
+                hint = "take one of these references away"
+                faults(one.place(path).fault("dependency-cycle", detail, path=dotted(path), hint=hint))
+            elif ref not in done:
+                trail.append(ref)
+                on_trail.add(ref)
+                todo.append((ref, True))
+                todo.extend((needed, False) for needed in reversed(after[ref]))
+
+
+def _public_names(declared: Mapping[Ref, Declared], faults: Faults) -> None:
+    taken: dict[str, tuple[Ref, Place]] = {}
+    for ref, one in declared.items():
+        spec = one.resource.spec
+        if not isinstance(spec, RouteSpec):
+            continue
+        own: Path = ("spec", "modelName") if spec.model_name else ("metadata", "name")
+        names = [
+            (own, spec.model_name or ref.name),
+            *((("spec", "aliases", at), a) for at, a in enumerate(spec.aliases)),
+        ]
+        for path, name in names:
+            place = one.place(path)
+            if name in taken:
+                other, first = taken[name]
+                detail = f'"{name}" is already a name of {other} at {first.location}'
+                hint = "give one of them another modelName or alias"
+                faults(place.fault("duplicate-public-name", detail, path=dotted(path), hint=hint))
+            else:
+                taken[name] = (ref, place)
+
+
+def _renames(declared: Mapping[Ref, Declared], named: Collection[Ref], faults: Faults) -> None:
+    heirs: dict[Ref, Ref] = {}
+    for ref, one in declared.items():
+        former = one.resource.metadata.annotations.get(RENAMED_FROM)
+        if former is None:
+            continue
+        old = Ref(ref.kind, former)
+        path: Path = ("metadata", "annotations", RENAMED_FROM)
+        if old in named:
+            detail, hint = f"{old} is declared too", "take the old document away, or this annotation"
+        elif old in heirs:
+            detail, hint = f"{heirs[old]} is already renamed from {old}", "only one can be what it was"
+        else:
+            heirs[old] = ref
+            continue
+        faults(one.place(path).fault("renamed-still-declared", detail, path=dotted(path), hint=hint))
+
+
+def check_settings(settings: StackSpec, place: Place, faults: Faults) -> None:
+    """The gateway may only listen where nothing outside this machine reaches it."""
+    host, _, port = settings.gateway.listen.rpartition(":")
+    path = "spec.gateway.listen"
+    if not 0 < int(port) < 65536:
+        faults(place.fault("out-of-range", f"port {port} is not one of 1 to 65535", path=path))
+    try:
+        loopback = host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        faults(place.fault("invalid-value", f"{host} is not an address", path=path))
+        return
+    if not loopback:
+        hint = "listen on 127.0.0.1 and put an authenticating proxy in front, until an AccessPolicy guards it"
+        faults(place.fault("listen-not-loopback", host, path=path, hint=hint))

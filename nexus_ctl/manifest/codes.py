@@ -1,0 +1,60 @@
+"""Every fault a manifest can have: its stable code and its summary. The only place where summaries are written.
+
+A summary holds no names or values, so that people learn to recognise it; those stand in the diagnostic's detail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+SUMMARIES: Mapping[str, str] = {
+    # the text
+    "not-utf8": "a manifest must be UTF-8 text",
+    "file-too-large": "a file is larger than nexusctl reads",
+    "too-many-documents": "a file holds more documents than nexusctl reads",
+    "control-character": "a manifest holds a character that YAML does not allow",
+    "yaml-syntax": "this is not YAML",
+    "tab": "YAML is indented with spaces, never with tabs",
+    "too-deep": "the document is nested too deeply",
+    "alias-bomb": "the aliases of this file expand to too much",
+    "unknown-alias": "an alias refers to no anchor before it",
+    "yaml-tag": "tags are not read",
+    "merge-key": "merge keys are not read",
+    "bad-key": "a key must be text",
+    "duplicate-key": "a key is written twice",
+    "ambiguous-number": "a number with a leading zero means different things to different readers",
+    "ambiguous-word": "a bare word could be meant as text or as true/false",
+    "number-range": "a number is not one that can be stored",
+    # interpolation
+    "bad-interpolation": "an interpolation is not understood",
+    "unset-variable": "an environment variable is not set",
+    "missing-file": "a file that the manifest reads does not exist or cannot be read",
+    # the envelope
+    "not-a-resource": "a document is not a resource",
+    "unknown-version": "this apiVersion is not known",
+    "unknown-kind": "this kind is not known",
+    "invalid-name": "a name is not well formed",
+    "unknown-annotation": "an annotation of nexusctl's own is not known",
+    "invalid-annotation": "an annotation's value is not understood",
+    "reserved-label": "labels that begin with nexusctl/ are nexusctl's own",
+    "ignored-status": "status is nexusctl's to write and is ignored",
+    # the spec
+    "unknown-field": "a field is not known",
+    "missing-field": "a required field is missing",
+    "wrong-type": "a value has the wrong type",
+    "invalid-choice": "a value is not one of the choices",
+    "out-of-range": "a value is out of range",
+    "invalid-value": "a value is not accepted",
+    "duplicate-item": "an item of a set is written twice",
+    # the stack
+    "empty-input": "there is nothing to load",
+    "duplicate-resource": "a resource is declared twice",
+    "duplicate-stack": "more than one Stack is declared",
+    "include-not-found": "an included file does not exist",
+    "fixed-by-base": "an overlay cannot change what is loaded",
+    "unknown-ref": "a reference names something that is not declared",
+    "dependency-cycle": "resources depend on each other in a circle",
+    "duplicate-public-name": "two routes answer to the same public name",
+    "renamed-still-declared": "the former name is still, or twice, in use",
+    "listen-not-loopback": "a listener would be reachable from outside",
+}
