@@ -1,0 +1,121 @@
+"""One writer per state directory (R12): a lock the kernel holds, so that no crash can leave one behind.
+
+The lock is `flock` on the open file `lock`; the kernel drops it when the process dies, however it dies. There is
+nothing to force and nothing to clean. Beside it `lock.json` says who holds it, for people: it is read only to name the
+holder of a lock that is in fact held, and never decides anything. Readers take no lock.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import getpass
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from nexus_ctl.clock import Clock, stamp
+from nexus_ctl.errors import LockBusy, MachineError
+
+POLL_SECONDS = 0.05
+"""Between two tries for a busy lock; `flock` itself cannot wait with a deadline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds the lock, as written by itself. `since` is RFC 3339, UTC."""
+
+    pid: int
+    user: str
+    host: str
+    command: str
+    since: str
+
+    def __str__(self) -> str:
+        return f"pid {self.pid} ({self.user}@{self.host}) since {self.since}: {self.command}"
+
+
+@dataclass(frozen=True, slots=True)
+class StateLock:
+    """The lock of one state directory, for one command."""
+
+    state_dir: Path
+    command: str
+    clock: Clock
+
+    @contextmanager
+    def acquire(self, timeout: float = 0.0) -> Iterator[Holder]:
+        """Hold the lock within the block, after waiting at most `timeout` seconds for another holder.
+
+        Raises LockBusy, naming the holder, or MachineError where the directory cannot be written. The descriptor is
+        closed on exec, so engines that we start do not inherit the lock.
+        """
+        with _writable(self.state_dir):
+            self.state_dir.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            self._wait(descriptor, timeout)
+            holder = Holder(os.getpid(), _user(), socket.gethostname(), self.command, stamp(self.clock.now()))
+            with _writable(self.state_dir):
+                _write(self._sidecar, holder)
+            yield holder
+        finally:
+            os.close(descriptor)
+
+    @property
+    def _sidecar(self) -> Path:
+        return self.state_dir / "lock.json"
+
+    def _wait(self, descriptor: int, timeout: float) -> None:
+        deadline = self.clock.monotonic() + timeout
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if self.clock.monotonic() >= deadline:
+                    raise LockBusy(
+                        f"{self.state_dir} is held by {_read(self._sidecar) or 'a process that has not said its name'}",
+                        hint="wait for it with --lock-timeout 60s",
+                    ) from error
+                self.clock.sleep(POLL_SECONDS)
+            else:
+                return
+
+
+@contextmanager
+def _writable(state_dir: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        hint = "make the state directory writable for this user, on a disk that is not full"
+        raise MachineError(f"{state_dir}: {error.strerror}", hint=hint) from error
+
+
+def _write(sidecar: Path, holder: Holder) -> None:
+    """Replace the note whole, so that nobody reads half of it. Only the holder of the lock writes."""
+    fresh = sidecar.with_suffix(".new")
+    fresh.write_text(json.dumps(asdict(holder)))
+    fresh.replace(sidecar)
+
+
+def _read(sidecar: Path) -> Holder | None:
+    """The note about the present holder; None where it is missing, unreadable, or of a process that is no more."""
+    try:
+        holder = Holder(**json.loads(sidecar.read_text()))
+        if holder.host == socket.gethostname():
+            os.kill(holder.pid, 0)
+    except PermissionError:
+        return holder
+    except (OSError, ValueError, TypeError):
+        return None
+    return holder
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
