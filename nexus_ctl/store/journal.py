@@ -88,4 +88,5 @@ class Journal:
 
 def _with_ref(row: RowMapping) -> dict[str, Any]:
     value = dict(row)
-    return {**value, "ref": Ref(value.pop("kind"), value.pop("name"))}
+    ref = Ref(value.pop("kind"), value.pop("name"))
+    return value | {"ref": ref}
