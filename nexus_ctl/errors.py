@@ -10,6 +10,7 @@ The tree branches by who can mend it::
     ├── ActionError        one action:                 Retryable, Terminal, and the port errors below
     │   ├── NameInUse, NotFound, Refused               (answers of a runtime, translated at the adapter's door)
     │   └── DeadlineExceeded, IntegrityError
+    ├── Interrupted        nobody: the person at the terminal asked to stop
     └── Bug                us: "this is a bug in nexusctl"
 
 `code` is kebab-case and stable; `summary` never holds user data, so people learn to recognise it; `detail`
@@ -193,6 +194,13 @@ class IntegrityError(Terminal):
 
     code = "integrity"
     summary = "the content does not match its checksum"
+
+
+class Interrupted(NexusError):
+    """The person at the terminal asked to stop; nothing new is started."""
+
+    code = "interrupted"
+    summary = "interrupted"
 
 
 class Bug(NexusError):

@@ -84,5 +84,3 @@ class DeploymentSpec(Spec):
     """What to do about a replica that exited or vanished: start it again, or only say so."""
     suspend: Annotated[bool, INERT] = False
     """Leave this object as it is: observed and reported, neither changed nor healed nor pruned."""
-    history_limit: Annotated[int, INERT, Field(ge=1, le=100)] = 10
-    """Revisions kept for rollback."""

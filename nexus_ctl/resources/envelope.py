@@ -71,6 +71,11 @@ class Metadata:
         return frozenset({"delete", "replace"} if word == "all" else {word} if word else ())
 
     @property
+    def protect_words(self) -> str:
+        """The canonical text of `protect`: sorted, comma-separated."""
+        return ",".join(sorted(self.protect))
+
+    @property
     def wave(self) -> int:
         return int(self.annotations.get(WAVE, "0"))
 

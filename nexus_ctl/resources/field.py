@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
 
-from nexus_ctl.resources.quantity import TypeName
+from nexus_ctl.resources.quantity import TypeName, format_bytes_exact, format_duration
 
 
 class OnChange(StrEnum):
@@ -33,6 +33,15 @@ class OnChange(StrEnum):
     """Needs a new replica (or artifact)."""
     FORBIDDEN = "forbidden"
     """Cannot be changed on a living object; delete it first or declare another."""
+
+
+EFFECTS: Mapping[OnChange, str] = {
+    OnChange.NONE: "changes nothing that runs",
+    OnChange.LIVE: "takes effect without a restart",
+    OnChange.REPLACE: "needs a new replica or artifact",
+    OnChange.FORBIDDEN: "is refused on a living object",
+}
+"""What a change of a field does, as a sentence that begins with "A change"."""
 
 
 class ListType(StrEnum):
@@ -108,6 +117,14 @@ class Row:
     info: FieldInfo
     children: bool
     """True when the rows below this one describe it further."""
+
+    @property
+    def written_default(self) -> Any:
+        """The default as a manifest would write it; None where there is none, or it is a whole object."""
+        if self.default is None or isinstance(self.default, Spec):
+            return None
+        write = {"duration": format_duration, "byte size": format_bytes_exact}.get(self.type_name)
+        return write(self.default) if write else self.default
 
 
 @cache

@@ -43,6 +43,10 @@ class Ownership:
         pairs = {PREFIX + f.name.replace("_", "-"): str(getattr(self, f.name)) for f in fields(self)}
         return {MANAGED_BY: "nexusctl"} | {key: value for key, value in pairs.items() if value}
 
+    def same_make(self, other: Ownership) -> bool:
+        """Whether both name the same replica made from the same: what an interrupted create may have left."""
+        return all(getattr(self, name) == getattr(other, name) for name in _MAKE)
+
     @classmethod
     def from_labels(cls, labels: Mapping[str, str]) -> Ownership | None:
         """From labels; None when they are not ours or not whole."""
@@ -56,6 +60,9 @@ class Ownership:
         if not all(values[key] for key in ("instance", "set", "kind", "name", "spec_hash")):
             return None
         return cls(**(values | numbers))  # type: ignore[arg-type]  # every field is a str but the two numbers
+
+
+_MAKE = ("instance", "set", "kind", "name", "replica", "spec_hash", "model_digest", "image_digest", "secrets_digest")
 
 
 def replica_name(set_name: str, deployment: str, index: int, *identity: str) -> str:

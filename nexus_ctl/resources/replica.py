@@ -62,3 +62,14 @@ class ObservedReplica:
     started_at: datetime | None = None
     limits: Limits = Limits()
     pid: int | None = None
+
+
+class Health(StrEnum):
+    """What a replica answers to one look of its readiness probe."""
+
+    READY = "ready"
+    """200: the model is loaded."""
+    LOADING = "loading"
+    """503: the engine listens and says that it is not there yet; a sign of life."""
+    DOWN = "down"
+    """Nothing listens, the look timed out, or the answer is neither 200 nor 503."""

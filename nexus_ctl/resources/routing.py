@@ -7,12 +7,19 @@ microseconds. Names of JSON keys are a format: add, never rename.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import TypeVar
 
 import msgspec
 
 T = TypeVar("T")
+
+FORMAT = 1
+"""The newest table format that this version reads and writes."""
+
+STATUS_PATH = "/nexus/v1/gateway"
+"""Where a running gateway answers with its `GatewayStatus`."""
 
 
 class PresetEntry(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -49,12 +56,37 @@ class RouteEntry(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
 class Table(msgspec.Struct, frozen=True, rename="camel"):
     """The whole table. `revision` grows by one with each write."""
 
-    format: int = 1
+    format: int = FORMAT
     revision: int = 0
     set: str = ""
     endpoints: dict[str, dict[str, str]] = {}
     presets: dict[str, PresetEntry] = {}
     routes: dict[str, RouteEntry] = {}
+
+
+class RouteCounters(msgspec.Struct, frozen=True, rename="camel"):
+    """What a gateway counted on one route since it started. `requests` maps the HTTP status answered to a count."""
+
+    requests: dict[str, int] = {}
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class GatewayStatus(msgspec.Struct, frozen=True, rename="camel"):
+    """What a running gateway tells of itself. `fingerprint` names the very table it routes by; see `fingerprint`."""
+
+    revision: int
+    fingerprint: str
+    error: str = ""
+    """Why the table file as it lies there now could not be loaded; the one of `revision` stays in force."""
+    in_flight: dict[str, int] = {}
+    """Replica → requests open on it; a replica without any is left out."""
+    routes: dict[str, RouteCounters] = {}
+
+
+def fingerprint(data: bytes) -> str:
+    """A name for the exact bytes of a table file; "" for no bytes. Unlike a revision it survives a lost file."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest() if data else ""
 
 
 def encode(table: Table) -> bytes:

@@ -41,6 +41,8 @@ class StateSettings(Spec):
 
     url: Annotated[str | None, INERT] = None
     """SQLAlchemy URL; SQLite in `.nexus/state.db` when left out."""
+    history_limit: Annotated[int, INERT, Field(ge=1, le=1000)] = 10
+    """Revisions kept per object for `history` and `rollback`."""
 
 
 class Parallelism(Spec):

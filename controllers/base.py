@@ -1,0 +1,79 @@
+"""What every controller is: three functions per kind, and the values they share.
+
+`observe` reads the world and never writes; `plan` and `assess` are pure. `None` stands for absent, so create, update
+and delete come out of one comparison. Kinds do not know each other: what one needs of another comes in the `Scene`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from nexus_ctl.execution.world import World
+from nexus_ctl.planning.change import Change
+from nexus_ctl.resources.artifact import Pin
+from nexus_ctl.resources.conditions import Condition
+from nexus_ctl.resources.envelope import Ref, Resource
+from nexus_ctl.resources.normal import Normal
+from nexus_ctl.resources.observed import ObservedModel, Recorded
+from nexus_ctl.resources.replica import ObservedReplica
+from nexus_ctl.resources.routing import Table
+from nexus_ctl.runtimes.port import Capabilities
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What is read once for all resources: one call per port, whatever the number of resources."""
+
+    replicas: tuple[ObservedReplica, ...]
+    host_replicas: tuple[ObservedReplica, ...]
+    table: Table
+    pins: tuple[Pin, ...]
+    recorded: Mapping[Ref, Recorded]
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What pure planning may know besides one resource's desired and observed state."""
+
+    set: str
+    instance: str
+    version: str
+    capabilities: Capabilities
+    recorded: Mapping[Ref, Recorded] = field(default_factory=dict)
+    models: Mapping[str, ObservedModel] = field(default_factory=dict)
+    free_memory_bytes: int | None = None
+    table_path: str = ""
+    """The routing table's file, as the gateway is told."""
+    refresh: bool = False
+    """Ask sources again even where a verified artifact is here."""
+    removal: str = "prune"
+    """The verb a missing declaration means: `prune`, or `delete` when a person named the object."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """A resource's state in words people and programs read: conditions, lifecycle, and the numbers of its table row."""
+
+    conditions: tuple[Condition, ...]
+    lifecycle: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Extra columns for `get`, by upper-case header."""
+
+
+@dataclass(frozen=True, slots=True)
+class Controller:
+    """The row of one kind in `controllers/table.py`.
+
+    `observe(world, sighting, scene, desired, refs)` returns what was found for each ref (desired or only present);
+    `present(sighting, set)` lists the refs of this set that exist in the world, declared or not; `applied` is the
+    normal form that the world itself says was last made true, None where it cannot tell.
+    """
+
+    kind: str
+    present: Callable[[Sighting, str], frozenset[Ref]]
+    observe: Callable[[World, Sighting, Scene, Mapping[Ref, Resource[Any]], frozenset[Ref]], Mapping[Ref, Any]]
+    applied: Callable[[Any], Normal | None]
+    plan: Callable[[Ref, Resource[Any] | None, Any, Scene], Change]
+    assess: Callable[[Ref, Resource[Any] | None, Any, Scene], Assessment]

@@ -1,0 +1,283 @@
+"""The cycle: record the wish, carry the plan out, look again, write down what is true.
+
+`plan`, `apply`, `delete`, `rollback` and later the daemon all go through here; there is no second path to the world.
+Status is assessed from a fresh look after acting, never from what the plan hoped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from controllers.base import Assessment, Scene
+from controllers.reconciler import Look, Options, assess, look
+from nexus_ctl.clock import Clock
+from nexus_ctl.errors import NexusError
+from nexus_ctl.execution.report import Outcome, Report, Status
+from nexus_ctl.execution.walk import Walk, Workers
+from nexus_ctl.execution.world import World
+from nexus_ctl.planning.action import subject
+from nexus_ctl.planning.change import REMOVING, Change, Verb, is_rescue
+from nexus_ctl.planning.plan import Node, Plan
+from nexus_ctl.resources.conditions import READY, merge
+from nexus_ctl.resources.declared import Stack
+from nexus_ctl.resources.envelope import Ref
+from nexus_ctl.resources.kinds import KINDS
+from nexus_ctl.resources.lifecycle import parse, walk
+from nexus_ctl.resources.observed import Recorded
+from nexus_ctl.store.records import Declaration, Event, StoredObject
+from nexus_ctl.store.store import Store
+
+
+class Ending(StrEnum):
+    """How one object came out of an apply: the word its line ends with."""
+
+    CREATED = "created"
+    CONFIGURED = "configured"
+    REPLACED = "replaced"
+    RESTARTED = "restarted"
+    ADOPTED = "adopted"
+    FORGOTTEN = "forgotten"
+    DELETED = "deleted"
+    PRUNED = "pruned"
+    UNCHANGED = "unchanged"
+    BLOCKED = "blocked"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+ENDINGS = {
+    Verb.CREATE: Ending.CREATED,
+    Verb.UPDATE: Ending.CONFIGURED,
+    Verb.REPLACE_START_FIRST: Ending.REPLACED,
+    Verb.REPLACE_STOP_FIRST: Ending.REPLACED,
+    Verb.RESTART: Ending.RESTARTED,
+    Verb.ADOPT: Ending.ADOPTED,
+    Verb.FORGET: Ending.FORGOTTEN,
+    Verb.DELETE: Ending.DELETED,
+    Verb.PRUNE: Ending.PRUNED,
+    Verb.NO_OP: Ending.UNCHANGED,
+    Verb.BLOCKED: Ending.BLOCKED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One command's way to the world and the store."""
+
+    world: World
+    store: Store
+    scene: Scene
+    workers: Workers
+    clock: Clock
+    op_id: str
+    actor: str
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectResult:
+    """One object's end: the word, and what went wrong."""
+
+    ref: Ref
+    ending: Ending
+    detail: str = ""
+    error: NexusError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What an apply came to."""
+
+    plan: Plan
+    outcomes: Mapping[int, Outcome]
+    objects: tuple[ObjectResult, ...]
+    assessed: Mapping[Ref, Assessment]
+
+
+def see(session: Session, stack: Stack, options: Options) -> Look:
+    """One look at the world and the store."""
+    return look(session.world, stack, session.scene, recorded(session.store, session.scene.set), options)
+
+
+def recorded(store: Store, set_name: str) -> Mapping[Ref, Recorded]:
+    """What the store remembers of a set."""
+    return {item.ref: _recorded(item) for item in store.objects.all(set_name)}
+
+
+def _recorded(item: StoredObject) -> Recorded:
+    return Recorded(
+        item.ref,
+        item.spec,
+        item.generation,
+        ",".join(sorted(item.protected)),
+        item.suspended.reason or "suspended" if item.suspended is not None else "",
+        item.former_names,
+    )
+
+
+def plan_for(session: Session, stack: Stack, options: Options) -> tuple[Look, Plan]:
+    """Look, then decide."""
+    seen = see(session, stack, options)
+    return seen, reconcile(stack, seen, options)
+
+
+def carry_out(
+    session: Session,
+    stack: Stack,
+    seen: Look,
+    plan: Plan,
+    *,
+    report: Report,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Result:
+    """Make the plan true as far as it goes, and write down what then is. The caller holds the state lock."""
+    _close_interrupted(session)
+    _record(session, seen, plan)
+    outcomes = Walk(plan, session.world, _Journal(session), session.workers, report=report, cancelled=cancelled).run()
+    nodes: dict[Ref, list[Node]] = {}
+    for node in plan.nodes:
+        nodes.setdefault(node.ref, []).append(node)
+    objects = tuple(_result(change, plan, nodes.get(change.ref, []), outcomes) for change in plan.changes)
+    _forget(session, objects)
+    after = see(session, stack, Options())
+    assessed = assess(after)
+    _write_status(session, after, assessed)
+    _tell(session, objects, assessed)
+    return Result(plan, outcomes, objects, assessed)
+
+
+def refresh_status(session: Session, stack: Stack) -> Mapping[Ref, Assessment]:
+    """Look and assess without acting, for `get` and `status`; nothing is written."""
+    return assess(see(session, stack, Options()))
+
+
+class _Journal:
+    """The store's journal as the walk sees it: effects of one operation, by node."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def begin(self, node: Node) -> None:
+        self._session.store.journal.begin(
+            self._session.op_id,
+            node.id,
+            set_name=self._session.scene.set,
+            ref=node.ref,
+            action=f"{type(node.action).__name__} {subject(node.action)}",
+            actor=self._session.actor,
+            command=self._session.command,
+        )
+
+    def done(self, node: Node) -> None:
+        self._session.store.journal.done(self._session.op_id, node.id)
+
+    def failed(self, node: Node, error: str) -> None:
+        self._session.store.journal.failed(self._session.op_id, node.id, error)
+
+
+def _close_interrupted(session: Session) -> None:
+    """Effects whose end nobody wrote down: the plan was made from a look at the world taken after them, so it repeats
+    what did not happen and leaves what did. Nobody is asked to mend state by hand (R11 c)."""
+    for entry in session.store.journal.unfinished(session.scene.set):
+        session.store.journal.failed(entry.op_id, entry.seq, "interrupted; its outcome was read from the world")
+
+
+def _record(session: Session, seen: Look, plan: Plan) -> None:
+    store, set_name = session.store, session.scene.set
+    for change in plan.changes:
+        if change.verb is Verb.FORGET and change.reasons[0].after:
+            new = Ref.parse(change.reasons[0].after)
+            if change.ref in seen.recorded and new not in seen.recorded:
+                store.objects.rename(set_name, change.ref, new)
+        elif change.verb in REMOVING:
+            store.objects.request_deletion(set_name, change.ref)
+    planned = {change.ref for change in plan.changes if change.verb not in REMOVING}
+    wishes = [
+        Declaration(ref, resource.normalised, resource.metadata.labels, resource.metadata.annotations)
+        for ref, resource in sorted(seen.desired.items())
+        if ref in planned and ref.kind in KINDS
+    ]
+    store.objects.declare(set_name, *wishes, cause=session.command, actor=session.actor, commit="", op_id=session.op_id)
+
+
+def _result(change: Change, plan: Plan, nodes: Sequence[Node], outcomes: Mapping[int, Outcome]) -> ObjectResult:
+    if change.verb is Verb.BLOCKED:
+        reason = change.reasons[0]
+        return ObjectResult(
+            change.ref, Ending.BLOCKED, f"{reason.code}: {reason.detail}" if reason.detail else reason.code
+        )
+    way = [node for i, node in enumerate(nodes) if not is_rescue(change.steps, i)]
+    failed = next((outcomes[node.id] for node in way if outcomes[node.id].status is Status.FAILED), None)
+    if failed is not None:
+        detail = failed.error.detail if failed.error is not None else ""
+        return ObjectResult(change.ref, Ending.FAILED, detail, failed.error)
+    skipped = next((outcomes[node.id] for node in way if outcomes[node.id].status is Status.SKIPPED), None)
+    if skipped is not None:
+        cause = plan.nodes[skipped.because].ref if skipped.because is not None else None
+        return ObjectResult(change.ref, Ending.SKIPPED, f"DependencyFailed: {cause}" if cause else "interrupted")
+    return ObjectResult(change.ref, ENDINGS[change.verb])
+
+
+def _forget(session: Session, objects: tuple[ObjectResult, ...]) -> None:
+    """Strike what is gone. What could not be removed keeps its membership and is tried again (R17)."""
+    for item in objects:
+        if item.ending in (Ending.DELETED, Ending.PRUNED):
+            session.store.objects.forget(session.scene.set, item.ref)
+
+
+def _write_status(session: Session, after: Look, assessed: Mapping[Ref, Assessment]) -> None:
+    stored = {item.ref: item for item in session.store.objects.all(session.scene.set)}
+    now = session.clock.now()
+    for ref, assessment in assessed.items():
+        item = stored.get(ref)
+        if item is None:
+            continue
+        lifecycle = _lifecycle(item.lifecycle, assessment.lifecycle)
+        merged = merge(item.conditions, assessment.conditions, now, item.generation)
+        same = (item.conditions, item.observed_generation, item.lifecycle, dict(item.columns))
+        if same != (merged, item.generation, lifecycle, dict(assessment.columns)):
+            session.store.objects.write_status(
+                session.scene.set,
+                ref,
+                assessment.conditions,
+                observed_generation=item.generation,
+                lifecycle=lifecycle,
+                columns=assessment.columns,
+            )
+
+
+def _lifecycle(before: str, observed: str) -> str:
+    """The state to store: reached by legal steps from the one before; nothing goes back to UNKNOWN."""
+    if not observed or (observed == "UNKNOWN" and before not in ("", "UNKNOWN")):
+        return before
+    walk(parse(before), observed)
+    return observed
+
+
+def _tell(session: Session, objects: tuple[ObjectResult, ...], assessed: Mapping[Ref, Assessment]) -> None:
+    """Events for people, and the result of each new revision."""
+    stored = {item.ref: item for item in session.store.objects.all(session.scene.set)}
+    for item in objects:
+        if item.ending is Ending.UNCHANGED:
+            continue
+        bad = item.ending in (Ending.FAILED, Ending.SKIPPED, Ending.BLOCKED)
+        generation = stored[item.ref].generation if item.ref in stored else 0
+        session.store.events.emit(
+            Event(
+                type="Warning" if bad else "Normal",
+                reason=item.ending.value.capitalize(),
+                message=session.world.redact(item.detail) or f"{item.ending} by {session.command}",
+                set=session.scene.set,
+                ref=item.ref,
+                generation=generation,
+                op_id=session.op_id,
+                actor=session.actor,
+            )
+        )
+        if item.ref in stored and item.ending is not Ending.BLOCKED:
+            ready = any(c.type == READY and c.status == "True" for c in assessed[item.ref].conditions)
+            session.store.history.mark_result(
+                session.scene.set, item.ref, generation, "Failed" if bad else "Succeeded", stable=ready and not bad
+            )

@@ -1,0 +1,378 @@
+"""Deployments: healthy replicas on a runtime.
+
+The rule kept here: a replica is current when what it was made from (spec, model bytes, secrets) is what is declared,
+whatever its hash label's version; only a replica that is not current is replaced, and only one that is gone restarted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+from controllers.base import Assessment, Controller, Scene, Sighting
+from controllers.removal import removal
+from nexus_ctl.engines import table as engines
+from nexus_ctl.errors import ActionError
+from nexus_ctl.execution.world import World
+from nexus_ctl.planning import rollout
+from nexus_ctl.planning.action import Withdraw
+from nexus_ctl.planning.change import Change, Reason, Step, Verb
+from nexus_ctl.planning.diff import compare
+from nexus_ctl.planning.plan import blocked
+from nexus_ctl.planning.replicas import Fleet, Seen, plan_replicas, with_reasons
+from nexus_ctl.planning.sizes import human_bytes
+from nexus_ctl.resources.conditions import Condition
+from nexus_ctl.resources.deployment import DeploymentSpec
+from nexus_ctl.resources.envelope import RENAMED_FROM, Ref, Resource
+from nexus_ctl.resources.field import OnChange
+from nexus_ctl.resources.launch import ReadyProbe
+from nexus_ctl.resources.normal import Normal, canonical_json
+from nexus_ctl.resources.observed import ObservedDeployment, ObservedModel, ReplicaView
+from nexus_ctl.resources.ownership import Ownership, replica_name
+from nexus_ctl.resources.quantity import format_duration
+from nexus_ctl.resources.replica import Health, Replica, ReplicaState
+
+KIND = "Deployment"
+PROBES_AT_ONCE = 16
+EXCHANGES = {
+    Verb.REPLACE_START_FIRST: (
+        "startFirst",
+        "create new, start new, wait ready, route, drain old, stop old, remove old",
+    ),
+    Verb.REPLACE_STOP_FIRST: (
+        "stopFirst",
+        "create new, drain old, stop old, start new, wait ready, route, remove old",
+    ),
+}
+"""The two ways of exchanging a replica: the strategy's name and its order, for people."""
+
+
+# ── observe ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def present(sighting: Sighting, set_name: str) -> frozenset[Ref]:
+    """Deployments that have replicas, or rows in the routing table."""
+    owned = {
+        replica.owner.name
+        for replica in sighting.replicas
+        if replica.owner is not None and (replica.owner.set, replica.owner.kind) == (set_name, KIND)
+    }
+    return frozenset(Ref(KIND, name) for name in owned | sighting.table.endpoints.keys())
+
+
+def observe(
+    world: World, sighting: Sighting, scene: Scene, desired: Mapping[Ref, Resource[Any]], refs: frozenset[Ref]
+) -> Mapping[Ref, ObservedDeployment]:
+    """Replicas by owner, each running one probed; names we would take are looked up only where a replica is missing."""
+    by_owner: dict[str, list[ReplicaView]] = {}
+    probes = {ref.name: probe_of(resource.spec) for ref, resource in desired.items()}
+
+    def view(replica: Any) -> ReplicaView:
+        if replica.state is not ReplicaState.RUNNING or not replica.address:
+            return ReplicaView(replica)
+        return ReplicaView(replica, world.prober.look(replica.address, probes.get(replica.owner.name, ReadyProbe())))
+
+    ours = [
+        replica
+        for replica in sighting.replicas
+        if replica.owner is not None and (replica.owner.set, replica.owner.kind) == (scene.set, KIND)
+    ]
+    with ThreadPoolExecutor(PROBES_AT_ONCE) as pool:
+        for found in pool.map(view, ours):
+            assert found.replica.owner is not None
+            by_owner.setdefault(found.replica.owner.name, []).append(found)
+    result = {}
+    for ref in refs:
+        resource = desired.get(ref)
+        names = former_names(resource, scene) | {ref.name}
+        views = tuple(view for name in sorted(names) for view in by_owner.get(name, ()))
+        rows = [(name, *row) for name in sorted(names) for row in sighting.table.endpoints.get(name, {}).items()]
+        endpoints = {replica: address for _, replica, address in rows}
+        observed = ObservedDeployment(views, endpoints, {replica: name for name, replica, _ in rows})
+        result[ref] = observed if resource is None else _with_secrets(world, scene, resource, observed)
+    return result
+
+
+def _with_secrets(
+    world: World, scene: Scene, resource: Resource[DeploymentSpec], seen: ObservedDeployment
+) -> ObservedDeployment:
+    sources = {name: value.value_from for name, value in resource.spec.env.items() if value.value_from is not None}
+    try:
+        secrets_digest = world.fingerprint({name: world.secret(source) for name, source in sorted(sources.items())})
+    except ActionError as error:
+        return replace(seen, error=f"{error.summary}: {error.detail}")
+    observed = replace(seen, secrets_digest=secrets_digest)
+    ours = {view.replica.name for view in seen.replicas}
+    wanted = {new.name for new in incoming(resource, observed, scene)} - ours
+    taken = frozenset(name for name in wanted if world.runtime.inspect(name) is not None)
+    return replace(observed, in_the_way=taken)
+
+
+# ── plan ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def applied(observed: ObservedDeployment) -> Normal | None:
+    """What the newest replica was made from."""
+    owners = [view.replica.owner for view in observed.replicas if view.replica.owner is not None]
+    return made_from(max(owners, key=lambda owner: owner.generation)) if owners else None
+
+
+def plan(ref: Ref, desired: Resource[DeploymentSpec] | None, observed: ObservedDeployment, scene: Scene) -> Change:
+    """Bring up what is missing, exchange what is not current, make anew what ended, take down what is too much."""
+    seen = Seen(observed.replicas, observed.endpoints, observed.routed_as)
+    if desired is None:
+        return _remove(ref, seen, scene)
+    stop = _obstacle(ref, desired, observed, scene)
+    if stop is not None:
+        return stop
+    exchange, why = _strategy(desired, scene)
+    fleet = Fleet(
+        ref=ref,
+        route=ref.name,
+        incoming=incoming(desired, observed, scene),
+        limits=engines.launch(desired.spec).limits,
+        exchange=exchange,
+        exchange_reason=why,
+        heal=desired.spec.drift == "heal",
+        differences=lambda view, new: _differences(desired, view, new),
+        outgoing=outgoing,
+    )
+    change = with_reasons(plan_replicas(fleet, seen), _recorded_reasons(desired, scene))
+    if change.verb in EXCHANGES and "replace" in _protection(desired, scene):
+        return blocked(ref, Reason("protected", source="request", detail="protected from replacement"), *change.reasons)
+    return replace(change, notes=_notes(desired, change), gap=_gap(desired, change))
+
+
+def incoming(
+    desired: Resource[DeploymentSpec], observed: ObservedDeployment, scene: Scene
+) -> tuple[rollout.Incoming, ...]:
+    """One replica to be per index."""
+    spec, name = desired.spec, desired.metadata.name
+    model = scene.models.get(spec.model, ObservedModel())
+    launch = engines.launch(spec)
+    requests = {spec.model: model.request} if model.request is not None else {}
+    owner = Ownership(
+        instance=scene.instance,
+        set=scene.set,
+        kind=KIND,
+        name=name,
+        replica=0,
+        spec_hash=desired.spec_hash,
+        spec=canonical_json(desired.normalised),
+        generation=next_generation(desired, scene),
+        model_digest=model.identity,
+        secrets_digest=observed.secrets_digest,
+        protected=desired.metadata.protect_words,
+        version=scene.version,
+    )
+    made_of = (scene.instance, owner.spec_hash, owner.model_digest, owner.secrets_digest)
+    return tuple(
+        rollout.Incoming(
+            Replica(replica_name(scene.set, name, index, *made_of), replace(owner, replica=index), launch),
+            requests,
+            probe_of(spec),
+        )
+        for index in range(spec.replicas)
+    )
+
+
+def next_generation(desired: Resource[Any], scene: Scene) -> int:
+    """The generation the store will give this wish: one more exactly when the normal form differs (R2)."""
+    recorded = scene.recorded.get(desired.ref)
+    if recorded is None:
+        return 1
+    return recorded.generation + (recorded.spec != desired.normalised)
+
+
+def outgoing(view: ReplicaView, routed_as: str) -> rollout.Outgoing:
+    """A replica that leaves, by the deadlines it was made with."""
+    owner = view.replica.owner
+    assert owner is not None
+    before = DeploymentSpec.model_validate(made_from(owner), by_alias=True, by_name=False)
+    return rollout.Outgoing(
+        name=view.replica.name,
+        running=view.replica.state is ReplicaState.RUNNING,
+        routed_as=routed_as,
+        drain_seconds=before.rollout.drain_deadline,
+        grace_seconds=before.rollout.stop_deadline,
+        secrets={name: value.value_from for name, value in before.env.items() if value.value_from is not None},
+        probe=probe_of(before),
+    )
+
+
+def probe_of(spec: DeploymentSpec) -> ReadyProbe:
+    """The probe in seconds."""
+    probe = spec.probe
+    return ReadyProbe(probe.path, probe.interval, probe.timeout, probe.progress_deadline, probe.healthy_deadline)
+
+
+def made_from(owner: Ownership) -> dict[str, Any]:
+    """The normal form a replica was made from, as its label says; empty when the label cannot be read."""
+    try:
+        found = json.loads(owner.spec)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def former_names(desired: Resource[Any] | None, scene: Scene) -> set[str]:
+    """Names this object had: by annotation, and as the store remembers (R19)."""
+    if desired is None:
+        return set()
+    recorded = scene.recorded.get(desired.ref)
+    annotated = desired.metadata.annotations.get(RENAMED_FROM, "")
+    return {name for name in (annotated, *(recorded.former_names if recorded else ())) if name}
+
+
+def _obstacle(ref: Ref, desired: Resource[DeploymentSpec], observed: ObservedDeployment, scene: Scene) -> Change | None:
+    """Why nothing may be done, before anything is stopped."""
+    recorded = scene.recorded.get(ref)
+    if desired.spec.suspend or (recorded is not None and recorded.suspended):
+        return Change(ref, Verb.NO_OP, notes=("suspended: left as it is",))
+    if observed.error:
+        return blocked(ref, Reason("secret_unavailable", "spec.env", detail=observed.error))
+    if not scene.models.get(desired.spec.model, ObservedModel()).identity:
+        detail = f"the bytes of Model/{desired.spec.model} are neither here nor to be had"
+        return blocked(ref, Reason("dependency_blocked", "spec.model", source="dependency", detail=detail))
+    here = scene.capabilities
+    refused = sorted(word for word in engines.launch(desired.spec).argv if word in here.refused_flags)
+    if refused:
+        detail = f"the engine of the {here.driver} runtime cannot honour {', '.join(refused)}"
+        return blocked(ref, Reason("flag_not_supported", "spec.engine", detail=detail))
+    cpu = desired.spec.resources.cpu
+    if cpu is not None and cpu != int(cpu) and not here.fractional_cpu:
+        detail = f"the {here.driver} runtime pins whole cores; write a whole number"
+        return blocked(ref, Reason("limit_not_supported", "spec.resources.cpu", after=cpu, detail=detail))
+    if observed.in_the_way:
+        detail = f"{', '.join(sorted(observed.in_the_way))} exists and is not nexusctl's; rename or remove it"
+        return blocked(ref, Reason("unowned_exists", source="drift", detail=detail))
+    return None
+
+
+def _differences(desired: Resource[DeploymentSpec], view: ReplicaView, new: rollout.Incoming) -> tuple[Reason, ...]:
+    """Why a replica is not current. Judged by what its spec label means today, not by its hash label's text, so that
+    a newer nexusctl with another hash schema restarts nothing (R7)."""
+    owner, want = view.replica.owner, new.replica.owner
+    assert owner is not None
+    fields = compare(DeploymentSpec, made_from(owner), desired.normalised)
+    reasons = [Reason.of(change) for change in fields if change.mark.in_hash]
+    if owner.model_digest != want.model_digest:
+        named = [Reason.of(change) for change in fields if change.path == "spec.model"]
+        changed = Reason("model_files_changed", "spec.model", owner.model_digest, want.model_digest, "replace")
+        reasons += named or [changed]
+    if owner.secrets_digest != want.secrets_digest:
+        reasons.append(Reason("secret_changed", "spec.env", "*** (before)", "*** (after)", "replace"))
+    return tuple(reasons)
+
+
+def _strategy(desired: Resource[DeploymentSpec], scene: Scene) -> tuple[Verb, Reason | None]:
+    """Start-first only when both are known to fit (R14)."""
+    wanted = desired.spec.rollout.strategy
+    if wanted != "auto":
+        return (Verb.REPLACE_START_FIRST if wanted == "startFirst" else Verb.REPLACE_STOP_FIRST), None
+    model, free = scene.models.get(desired.spec.model, ObservedModel()), scene.free_memory_bytes
+    size = model.artifact.size_bytes if model.artifact else model.offer.size_bytes if model.offer else None
+    if size is None or free is None:
+        return Verb.REPLACE_STOP_FIRST, Reason("memory_unknown", detail="it is unknown whether both fit")
+    need = size + (desired.spec.resources.memory or 0)
+    if need <= free:
+        return Verb.REPLACE_START_FIRST, None
+    detail = f"a second replica needs {human_bytes(need)}, {human_bytes(free)} are free while the old one runs"
+    return Verb.REPLACE_STOP_FIRST, Reason("insufficient_memory", detail=detail)
+
+
+def _recorded_reasons(desired: Resource[DeploymentSpec], scene: Scene) -> list[Reason]:
+    """Changed fields that no replica shows: those nexusctl itself uses, and the number of replicas."""
+    recorded = scene.recorded.get(desired.ref)
+    if recorded is None:
+        return []
+    fields = compare(DeploymentSpec, recorded.spec, desired.normalised)
+    return [Reason.of(change) for change in fields if change.on_change is not OnChange.REPLACE]
+
+
+def _protection(desired: Resource[DeploymentSpec], scene: Scene) -> frozenset[str]:
+    recorded = scene.recorded.get(desired.ref)
+    return frozenset(recorded.protect.split(",")) if recorded is not None else desired.metadata.protect
+
+
+def _notes(desired: Resource[DeploymentSpec], change: Change) -> tuple[str, ...]:
+    order = EXCHANGES.get(change.verb)
+    if order is None:
+        return ()
+    name, steps = order
+    return (f"strategy {desired.spec.rollout.strategy} -> {name}", f"order: {steps}")
+
+
+def _gap(desired: Resource[DeploymentSpec], change: Change) -> str:
+    alone = desired.spec.replicas == 1
+    if not alone or change.verb not in (Verb.REPLACE_STOP_FIRST, Verb.RESTART):
+        return ""
+    return f"until the new replica is ready, at most {format_duration(desired.spec.probe.healthy_deadline)}"
+
+
+def _remove(ref: Ref, seen: Seen, scene: Scene) -> Change:
+    owners = [view.replica.owner for view in seen.replicas if view.replica.owner is not None]
+    leave = [rollout.take_down(outgoing(view, seen.routed_as.get(view.replica.name, ""))) for view in seen.replicas]
+    known = {view.replica.name for view in seen.replicas}
+    stale: list[tuple[Step, ...]] = [
+        (Step(Withdraw(ref.name, name)),) for name in sorted(seen.endpoints.keys() - known)
+    ]
+    running = sum(view.replica.state is ReplicaState.RUNNING for view in seen.replicas)
+    notes = (f"{running} replica(s) drained and stopped",) if running else ()
+    protected = next((owner.protected for owner in owners), "")
+    return removal(ref, scene, protected, rollout.joined([*leave, *stale]), notes=notes)
+
+
+# ── assess ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def assess(
+    ref: Ref, desired: Resource[DeploymentSpec] | None, observed: ObservedDeployment, scene: Scene
+) -> Assessment:
+    """Started, Healthy, Routed and Ready, counted over current replicas."""
+    wanted = desired.spec.replicas if desired is not None else 0
+    current = _current(desired, observed, scene) if desired is not None else list(observed.replicas)
+    started = [view for view in current if view.replica.state is ReplicaState.RUNNING]
+    healthy = [view for view in started if view.health is Health.READY]
+    routed = [view for view in healthy if view.replica.name in observed.endpoints]
+    conditions = [
+        _counted("Started", len(started), wanted, "NotRunning", observed),
+        _counted("Healthy", len(healthy), wanted, "NotReady", observed),
+        _counted("Routed", len(routed), wanted, "NotInTable", observed),
+        _counted("Ready", len(routed), wanted, "ReplicasMissing", observed),
+    ]
+    if desired is not None and desired.spec.suspend:
+        conditions.append(Condition("Suspended", "True", "Declared", "spec.suspend is true"))
+    ended = any(view.replica.exit is not None for view in current)
+    columns = {"REPLICAS": f"{len(routed)}/{wanted}", "MODEL": desired.spec.model if desired is not None else "-"}
+    return Assessment(
+        tuple(conditions),
+        _lifecycle(wanted, len(started), len(routed), any(view.replica.exit for view in current)),
+        columns,
+    )
+
+
+def _current(desired: Resource[DeploymentSpec], observed: ObservedDeployment, scene: Scene) -> list[ReplicaView]:
+    """The replicas that are what is declared."""
+    by_index = dict(enumerate(incoming(desired, observed, scene)))
+    owned = [(view, view.replica.owner.replica) for view in observed.replicas if view.replica.owner is not None]
+    return [view for view, i in owned if i in by_index and not _differences(desired, view, by_index[i])]
+
+
+def _lifecycle(wanted: int, started: int, routed: int, ended: bool) -> str:
+    if wanted and routed >= wanted:
+        return "READY"
+    return "LOADING" if started else "FAILED:LOADING" if ended else "STOPPED"
+
+
+def _counted(type_: str, have: int, wanted: int, reason: str, observed: ObservedDeployment) -> Condition:
+    if have >= wanted:
+        return Condition(type_, "True", "AllReplicas", f"{have} of {wanted}")
+    ended = [f"{v.replica.name} {v.replica.exit}" for v in observed.replicas if v.replica.exit is not None]
+    return Condition(type_, "False", reason, "; ".join([f"{have} of {wanted}", *ended]))
+
+
+CONTROLLER = Controller(KIND, present, observe, applied, plan, assess)

@@ -1,0 +1,128 @@
+"""The gateway: a managed replica of its own, outside containers, that serves the routing table.
+
+It exists exactly while the stack has routes. It follows the table by itself, so only a change of its listener ever
+replaces it; it keeps serving when nexusctl, the daemon and the database are gone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from controllers.base import Assessment, Controller, Scene, Sighting
+from controllers.removal import removal
+from nexus_ctl.execution.world import World
+from nexus_ctl.planning import rollout
+from nexus_ctl.planning.change import Change, Reason, Verb
+from nexus_ctl.planning.diff import compare
+from nexus_ctl.planning.plan import blocked
+from nexus_ctl.planning.replicas import Fleet, Seen, plan_replicas
+from nexus_ctl.resources.conditions import Condition
+from nexus_ctl.resources.envelope import Ref, Resource
+from nexus_ctl.resources.launch import LaunchSpec, Limits, ReadyProbe
+from nexus_ctl.resources.normal import Normal, canonical_json
+from nexus_ctl.resources.observed import ObservedGateway, ReplicaView
+from nexus_ctl.resources.ownership import Ownership, replica_name
+from nexus_ctl.resources.replica import Health, Replica, ReplicaState
+from nexus_ctl.resources.stack import GatewaySettings
+
+KIND = "Gateway"
+PROGRAM = "nexus-gateway"
+PROBE = ReadyProbe(path="/health", progress_deadline_seconds=20.0, healthy_deadline_seconds=30.0)
+GRACE_SECONDS = 35.0
+"""Time for the requests in flight after the gateway was asked to end."""
+
+
+def present(sighting: Sighting, set_name: str) -> frozenset[Ref]:
+    """The gateway of this set, when any process of it exists."""
+    owners = [replica.owner for replica in sighting.host_replicas if replica.owner is not None]
+    return frozenset(Ref(KIND, owner.name) for owner in owners if (owner.set, owner.kind) == (set_name, KIND))
+
+
+def observe(
+    world: World, sighting: Sighting, scene: Scene, desired: Mapping[Ref, Resource[Any]], refs: frozenset[Ref]
+) -> Mapping[Ref, ObservedGateway]:
+    """The gateway's processes, the running ones probed."""
+    ours = [r for r in sighting.host_replicas if r.owner and (r.owner.set, r.owner.kind) == (scene.set, KIND)]
+    views = tuple(
+        ReplicaView(r, world.prober.look(r.address, PROBE) if r.state is ReplicaState.RUNNING else Health.DOWN)
+        for r in ours
+    )
+    found = {}
+    for ref in refs:
+        want = {_incoming(desired[ref], scene).name} if ref in desired else set()
+        taken = want - {view.replica.name for view in views}
+        in_the_way = frozenset(name for name in taken if world.host.inspect(name) is not None)
+        found[ref] = ObservedGateway(views, in_the_way)
+    return found
+
+
+def applied(observed: ObservedGateway) -> Normal | None:
+    """What the gateway was started with."""
+    owners = [view.replica.owner for view in observed.replicas if view.replica.owner is not None]
+    return json.loads(owners[0].spec) if owners else None
+
+
+def plan(ref: Ref, desired: Resource[GatewaySettings] | None, observed: ObservedGateway, scene: Scene) -> Change:
+    """Start it, start it again, exchange it for one with another listener, or take it down."""
+    if desired is None:
+        steps = rollout.joined([rollout.take_down(_outgoing(view)) for view in observed.replicas])
+        return removal(ref, scene, "", steps)
+    new = _incoming(desired, scene)
+    if observed.in_the_way:
+        return blocked(ref, Reason("unowned_exists", source="drift", detail=", ".join(sorted(observed.in_the_way))))
+    fleet = Fleet(
+        ref=ref,
+        route="",
+        incoming=(new,),
+        limits=Limits(),
+        exchange=Verb.REPLACE_START_FIRST,
+        exchange_reason=None,
+        heal=True,
+        differences=lambda view, _: _differences(desired, view),
+        outgoing=lambda view, _: _outgoing(view),
+    )
+    change = plan_replicas(fleet, Seen(observed.replicas))
+    return replace(change, notes=(f"listens on {desired.spec.listen}",)) if change.steps else change
+
+
+def _differences(desired: Resource[GatewaySettings], view: ReplicaView) -> tuple[Reason, ...]:
+    assert view.replica.owner is not None
+    before = json.loads(view.replica.owner.spec)
+    return tuple(map(Reason.of, compare(GatewaySettings, before, desired.normalised)))
+
+
+def _incoming(desired: Resource[GatewaySettings], scene: Scene) -> rollout.Incoming:
+    owner = Ownership(
+        instance=scene.instance,
+        set=scene.set,
+        kind=KIND,
+        name=desired.metadata.name,
+        replica=0,
+        spec_hash=desired.spec_hash,
+        spec=canonical_json(desired.normalised),
+        version=scene.version,
+    )
+    listen = desired.spec.listen
+    launch = LaunchSpec((PROGRAM, "--table", scene.table_path, "--listen", listen), fixed_listen=listen)
+    name = replica_name(scene.set, "gateway", 0, scene.instance, desired.spec_hash)
+    return rollout.Incoming(Replica(name, owner, launch), {}, PROBE)
+
+
+def _outgoing(view: ReplicaView) -> rollout.Outgoing:
+    running = view.replica.state is ReplicaState.RUNNING
+    return rollout.Outgoing(view.replica.name, running, "", 0.0, GRACE_SECONDS, {}, PROBE)
+
+
+def assess(ref: Ref, desired: Resource[GatewaySettings] | None, observed: ObservedGateway, scene: Scene) -> Assessment:
+    """Ready when one process answers its health check."""
+    ready = [view for view in observed.replicas if view.health is Health.READY]
+    columns = {"ADDRESS": ready[0].replica.address if ready else "-"}
+    if ready:
+        return Assessment((Condition("Ready", "True", "Answers", ready[0].replica.address),), "READY", columns)
+    return Assessment((Condition("Ready", "False", "NotRunning", "no gateway process answers"),), "STOPPED", columns)
+
+
+CONTROLLER = Controller(KIND, present, observe, applied, plan, assess)

@@ -1,0 +1,214 @@
+"""The reconciler: look at the world once, plan purely, assess purely. The one way that every command goes.
+
+`look` reads; `reconcile` decides without I/O, so the same look gives the same plan; `assess` says what is true.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from controllers.base import Assessment, Scene, Sighting
+from controllers.gateway import KIND as GATEWAY
+from controllers.table import CONTROLLERS
+from nexus_ctl.errors import Blocked
+from nexus_ctl.execution.world import World
+from nexus_ctl.planning.change import REMOVING, Change, Reason, Verb
+from nexus_ctl.planning.plan import Plan, assemble, blocked
+from nexus_ctl.resources.declared import Stack, dependencies, references
+from nexus_ctl.resources.envelope import RENAMED_FROM, Metadata, Ref, Resource
+from nexus_ctl.resources.kinds import KINDS
+from nexus_ctl.resources.normal import Normal
+from nexus_ctl.resources.observed import Recorded
+
+PRUNE_SHARE = 0.3
+PRUNE_FLOOR = 3
+"""Without `--max-prune`, at most this share of the set's objects, and at least this many, may go at once (R17)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a person asked for beyond the manifests."""
+
+    prune: bool = False
+    max_prune: int | None = None
+    delete: frozenset[Ref] = frozenset()
+    """Objects to remove, whether declared or not."""
+    only: frozenset[Ref] | None = None
+    """Plan these alone; None plans everything."""
+    refresh: bool = False
+
+
+@dataclass(frozen=True)
+class Look:
+    """One observation of everything: what planning and assessment read."""
+
+    scene: Scene
+    desired: Mapping[Ref, Resource[Any]]
+    observed: Mapping[Ref, Any]
+    recorded: Mapping[Ref, Recorded]
+    applied: Mapping[Ref, Normal] = field(default_factory=dict)
+    """What was last made true of each object that exists, from the store or else from the world itself."""
+
+
+def look(world: World, stack: Stack, scene: Scene, recorded: Mapping[Ref, Recorded], options: Options) -> Look:
+    """Read the world: one list per port, then each kind's own questions."""
+    sighting = Sighting(
+        replicas=world.runtime.list(),
+        host_replicas=world.host.list(),
+        table=world.routing.read(),
+        pins=world.artifacts.pins(scene.instance, scene.set),
+        recorded=recorded,
+    )
+    desired: dict[Ref, Resource[Any]] = {r: res for r, res in stack.resources.items() if r not in options.delete}
+    if any(ref.kind == "Route" for ref in desired):
+        gateway = Resource(GATEWAY, Metadata(scene.set), stack.settings.gateway)
+        desired[gateway.ref] = gateway
+    scene = replace(
+        scene,
+        recorded=recorded,
+        free_memory_bytes=world.free_memory(),
+        refresh=options.refresh,
+        removal="delete" if options.delete else "prune",
+    )
+    observed: dict[Ref, Any] = {}
+    applied: dict[Ref, Normal] = {ref: entry.spec for ref, entry in recorded.items()}
+    for kind, controller in CONTROLLERS.items():
+        refs = frozenset(ref for ref in desired if ref.kind == kind) | controller.present(sighting, scene.set)
+        refs |= frozenset(ref for ref in recorded if ref.kind == kind)
+        found = controller.observe(world, sighting, scene, {r: desired[r] for r in refs if r in desired}, refs)
+        observed |= found
+        if kind == "Model":
+            scene = replace(scene, models={ref.name: value for ref, value in found.items()})
+        for ref, value in found.items():
+            normal = controller.applied(value)
+            if ref not in applied and normal is not None:
+                applied[ref] = normal
+    return Look(scene, desired, observed, recorded, applied)
+
+
+def reconcile(stack: Stack, seen: Look, options: Options, runtime: str = "") -> Plan:
+    """The plan that makes the desired true. Pure. Raises Blocked when pruning goes beyond its cap."""
+    undeclared = _undeclared(seen)
+    renamed = _renamed(seen)
+    remove = set(options.delete & seen.applied.keys())
+    keeps_routes = any(r.kind == "Route" for r in seen.applied.keys() - options.delete) and not options.prune
+    remove |= {r for r in undeclared if r.kind == GATEWAY and not keeps_routes}
+    if options.prune:
+        remove |= undeclared - renamed.keys()
+        _hold_cap(stack, remove - options.delete, seen, options)
+    changes: list[Change] = []
+    for ref in sorted(seen.desired.keys() | remove):
+        if options.only is not None and ref not in options.only:
+            continue
+        wanted = seen.desired.get(ref) if ref not in remove else None
+        changes.append(CONTROLLERS[ref.kind].plan(ref, wanted, seen.observed[ref], seen.scene))
+    if options.only is None:
+        changes += [Change(old, Verb.FORGET, (Reason("renamed", after=str(new)),)) for old, new in renamed.items()]
+    changes = _refuse_in_use(changes, seen)
+    edges = _edges(seen, changes)
+    waves = {ref: resource.metadata.wave for ref, resource in seen.desired.items()}
+    ordered, nodes = assemble(_hold_dependents(changes, edges), edges, waves)
+    return Plan(
+        set=seen.scene.set,
+        instance=seen.scene.instance,
+        changes=ordered,
+        nodes=nodes,
+        inputs=stack.inputs,
+        orphans=tuple(sorted(undeclared - remove - renamed.keys())) if options.only is None else (),
+        runtime=runtime or seen.scene.capabilities.driver,
+    )
+
+
+def assess(seen: Look) -> Mapping[Ref, Assessment]:
+    """What is true of every object that is declared or exists."""
+    return {
+        ref: CONTROLLERS[ref.kind].assess(ref, seen.desired.get(ref), value, seen.scene)
+        for ref, value in sorted(seen.observed.items())
+    }
+
+
+def _undeclared(seen: Look) -> set[Ref]:
+    return {ref for ref in seen.observed if ref not in seen.desired and ref in seen.applied}
+
+
+def _renamed(seen: Look) -> dict[Ref, Ref]:
+    """Former ref → the declared ref that took its place (R19)."""
+    names = {ref: res.metadata.annotations.get(RENAMED_FROM, "") for ref, res in seen.desired.items()}
+    return {Ref(ref.kind, old): ref for ref, old in names.items() if old and Ref(ref.kind, old) in _undeclared(seen)}
+
+
+def _hold_cap(stack: Stack, going: set[Ref], seen: Look, options: Options) -> None:
+    if not stack.resources and going:
+        raise Blocked("the manifests declare nothing at all; pruning everything is refused", hint="nexusctl delete")
+    limit = options.max_prune
+    if limit is None:
+        limit = max(PRUNE_FLOOR, int(len(seen.applied) * PRUNE_SHARE))
+    count = len([ref for ref in going if ref.kind != GATEWAY])
+    if count > limit:
+        names = ", ".join(map(str, sorted(going)))
+        raise Blocked(
+            f"pruning would remove {count} of {len(seen.applied)} objects, more than {limit}: {names}",
+            hint=f"nexusctl apply --prune --max-prune {count}",
+        )
+
+
+def _refuse_in_use(changes: list[Change], seen: Look) -> list[Change]:
+    """Objects that something staying still refers to are not removed."""
+    going = {change.ref for change in changes if change.verb in REMOVING}
+    users: dict[Ref, set[Ref]] = {}
+    for ref, resource in seen.desired.items():
+        for _, target in references(resource.spec):
+            users.setdefault(target, set()).add(ref)
+    for ref in seen.applied.keys() - going - seen.desired.keys():
+        for target in _applied_references(ref, seen):
+            users.setdefault(target, set()).add(ref)
+    return [
+        blocked(change.ref, Reason("in_use", source="dependency", detail=f"{_names(users[change.ref])} refer to it"))
+        if change.verb in (Verb.DELETE, Verb.PRUNE) and users.get(change.ref, set()) - going
+        else change
+        for change in changes
+    ]
+
+
+def _hold_dependents(changes: list[Change], edges: Mapping[Ref, frozenset[Ref]]) -> list[Change]:
+    """What depends on a blocked object that does not exist yet cannot be made either."""
+    stuck = {
+        c.ref for c in changes if c.verb is Verb.BLOCKED and c.codes[0] not in ("protected", "suspended", "in_use")
+    }
+    held: list[Change] = []
+    for change in changes:
+        missing = edges.get(change.ref, frozenset()) & stuck
+        if change.verb in (Verb.CREATE,) and missing and change.ref.kind == "Deployment":
+            held.append(blocked(change.ref, Reason("dependency_blocked", source="dependency", detail=_names(missing))))
+        else:
+            held.append(change)
+    return held
+
+
+def _names(refs: set[Ref] | frozenset[Ref]) -> str:
+    return ", ".join(map(str, sorted(refs)))
+
+
+def _edges(seen: Look, changes: list[Change]) -> Mapping[Ref, frozenset[Ref]]:
+    """What must be Ready before what: by the declared spec, and for removals by the applied one."""
+    edges: dict[Ref, frozenset[Ref]] = {}
+    for change in changes:
+        resource = seen.desired.get(change.ref)
+        if resource is not None and change.verb not in REMOVING:
+            edges[change.ref] = dependencies(resource)
+        else:
+            edges[change.ref] = _applied_references(change.ref, seen)
+    leaving = next((c.ref for c in changes if c.ref.kind == GATEWAY and c.verb in REMOVING), None)
+    if leaving is not None:
+        # What answers last leaves last: the gateway goes after the routes have left its table.
+        edges |= {ref: edges[ref] | {leaving} for ref in edges if ref.kind == "Route"}
+    return edges
+
+
+def _applied_references(ref: Ref, seen: Look) -> frozenset[Ref]:
+    if ref not in seen.applied or ref.kind not in KINDS:
+        return frozenset()
+    spec = KINDS[ref.kind].spec.model_validate(dict(seen.applied[ref]), by_alias=True, by_name=False)
+    return frozenset(target for _, target in references(spec))

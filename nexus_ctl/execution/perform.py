@@ -1,0 +1,130 @@
+"""One function per action: what is called outside, and what an answer means (crash matrix 2.3).
+
+Every function may be called again after an unknown outcome: "exists already and is ours" and "is gone already" are
+success. Nothing is decided here; what is to be done stands in the action.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import assert_never
+
+from nexus_ctl.artifacts.port import ProgressSink
+from nexus_ctl.errors import Bug, Conflict, NameInUse, NotFound, Refused, Retryable
+from nexus_ctl.execution.world import World
+from nexus_ctl.planning.action import (
+    Action,
+    AwaitReady,
+    CreateReplica,
+    DeletePreset,
+    DeleteRoute,
+    Drain,
+    FetchModel,
+    PinModel,
+    Publish,
+    PutPreset,
+    PutRoute,
+    RemoveReplica,
+    StartReplica,
+    StopReplica,
+    UnpinModel,
+    UpdateLimits,
+    Withdraw,
+)
+from nexus_ctl.resources import routing
+from nexus_ctl.resources.envelope import Ref
+from nexus_ctl.resources.replica import Replica
+from nexus_ctl.runtimes.port import Runtime
+
+
+def perform(action: Action, ref: Ref, world: World, progress: ProgressSink) -> None:
+    """Carry out one action that is not a wait. Raises ActionError, Conflict, MachineError."""
+    runtime = world.runtime_of(ref)
+    match action:
+        case FetchModel():
+            token = world.secret(action.token.value_from) if action.token is not None else None
+            world.artifacts.fetch(action.request, action.offer, progress, token)
+        case PinModel():
+            world.artifacts.pin(action.pin)
+        case UnpinModel():
+            world.artifacts.unpin(action.pin, delete_bytes=action.delete_bytes)
+        case CreateReplica():
+            _create(action, runtime, world)
+        case StartReplica():
+            secrets = {name: world.secret(source) for name, source in action.secret_env.items()}
+            runtime.start(action.name, secrets)
+        case StopReplica():
+            _unless_gone(lambda: runtime.stop(action.name, action.grace_seconds))
+        case RemoveReplica():
+            _unless_gone(lambda: runtime.remove(action.name))
+        case UpdateLimits():
+            _update(action, runtime)
+        case Publish():
+            _publish(action, runtime, world)
+        case Withdraw():
+            world.routing.change(lambda table: routing.without_endpoint(table, action.deployment, action.name))
+        case PutPreset():
+            world.routing.change(lambda table: routing.with_preset(table, action.name, action.entry))
+        case DeletePreset():
+            world.routing.change(lambda table: routing.with_preset(table, action.name, None))
+        case PutRoute():
+            world.routing.change(lambda table: routing.with_route(table, action.name, action.entry))
+        case DeleteRoute():
+            world.routing.change(lambda table: routing.with_route(table, action.name, None))
+        case AwaitReady() | Drain():
+            raise Bug(f"{type(action).__name__} is a wait, not an effect")
+        case _:
+            assert_never(action)
+
+
+def _create(action: CreateReplica, runtime: Runtime, world: World) -> None:
+    """Make it; a replica of that name made from the same is the one that an interrupted run made."""
+    replica = _with_files(action, world)
+    try:
+        runtime.create(replica)
+    except NameInUse as error:
+        there = runtime.inspect(replica.name)
+        owner = there.owner if there is not None else None
+        if owner is None or not owner.same_make(replica.owner):
+            whose = "another nexusctl's" if owner is not None else "not nexusctl's"
+            raise Conflict(
+                f"{replica.name} exists and is {whose}",
+                hint="rename or remove it, then apply again",
+                code="unowned-exists",
+            ) from error
+
+
+def _with_files(action: CreateReplica, world: World) -> Replica:
+    mounts = []
+    for mount in action.replica.launch.mounts:
+        if mount.model:
+            artifact = world.artifacts.find(action.models[mount.model])
+            if artifact is None:
+                raise Retryable(f"the file of Model/{mount.model} is not in the cache any more", hint="nexusctl apply")
+            mounts.append(replace(mount, source=artifact.path))
+        else:
+            mounts.append(mount)
+    return replace(action.replica, launch=replace(action.replica.launch, mounts=tuple(mounts)))
+
+
+def _unless_gone(call: Callable[[], None]) -> None:
+    with suppress(NotFound):
+        call()
+
+
+def _update(action: UpdateLimits, runtime: Runtime) -> None:
+    runtime.update(action.name, action.limits)
+    there = runtime.inspect(action.name)
+    if there is None or there.limits != action.limits:
+        found = there.limits if there is not None else "nothing"
+        raise Refused(f"{action.name}: the runtime said yes, but its limits read back as {found}")
+
+
+def _publish(action: Publish, runtime: Runtime, world: World) -> None:
+    there = runtime.inspect(action.name)
+    if there is None or not there.address:
+        raise Retryable(f"{action.name} has no address to publish: it is {there.state if there else 'gone'}")
+    address = there.address
+    world.routing.change(lambda table: routing.with_endpoint(table, action.deployment, action.name, address))

@@ -1,0 +1,41 @@
+"""The world as execution and the controllers reach it: every port in one value. Tests hand in fakes, or break them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from nexus_ctl.artifacts.port import Artifacts
+from nexus_ctl.clock import Clock
+from nexus_ctl.resources.envelope import Ref
+from nexus_ctl.resources.secret import ValueFrom
+from nexus_ctl.routing.port import Routing
+from nexus_ctl.runtimes.port import Runtime
+from nexus_ctl.runtimes.probe import Prober
+
+GATEWAY = "Gateway"
+"""The kind of what runs on `host`."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Every way out. `host` runs what must live outside containers: the gateway."""
+
+    runtime: Runtime
+    host: Runtime
+    artifacts: Artifacts
+    routing: Routing
+    prober: Prober
+    secret: Callable[[ValueFrom], str]
+    """The value of a secret reference, read now. Raises Terminal."""
+    redact: Callable[[str], str]
+    """The text with every secret value that was read so far replaced by `***`."""
+    fingerprint: Callable[[Mapping[str, str]], str]
+    """Keyed digest of secret values by name; "" for none."""
+    clock: Clock
+    free_memory: Callable[[], int | None]
+    """Bytes of host memory that new processes may take; None when unknown."""
+
+    def runtime_of(self, ref: Ref) -> Runtime:
+        """Where the replicas of an object live."""
+        return self.host if ref.kind == GATEWAY else self.runtime

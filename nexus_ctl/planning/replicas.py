@@ -1,0 +1,215 @@
+"""From the replicas that should be and those that are, to steps: the one algorithm behind deployments and the gateway.
+
+For every index: a replica that is current and runs is kept; one that is not current is exchanged, one index after the
+other; one that ended is made anew; a missing one is brought up. What is beyond the wanted number is taken down,
+highest first. What "current" means is the caller's: `Fleet.differences` gives the reasons why a replica is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from nexus_ctl.planning import rollout
+from nexus_ctl.planning.action import Publish, UpdateLimits, Withdraw
+from nexus_ctl.planning.change import Change, Reason, Step, Verb, is_rescue
+from nexus_ctl.planning.rollout import Incoming, Outgoing
+from nexus_ctl.resources.envelope import Ref
+from nexus_ctl.resources.launch import Limits
+from nexus_ctl.resources.observed import ReplicaView
+from nexus_ctl.resources.replica import Health, ReplicaState
+
+RANK = (Verb.REPLACE_STOP_FIRST, Verb.REPLACE_START_FIRST, Verb.RESTART, Verb.CREATE, Verb.UPDATE)
+"""Of several verbs in one change, the first of these names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """One object's replicas as they should be, and how to judge those that are."""
+
+    ref: Ref
+    route: str
+    """The deployment they are published under; "" for what no route leads to."""
+    incoming: tuple[Incoming, ...]
+    """One per index, in order."""
+    limits: Limits
+    exchange: Verb
+    exchange_reason: Reason | None
+    heal: bool
+    differences: Callable[[ReplicaView, Incoming], tuple[Reason, ...]]
+    """Why a replica is not what its index should be; empty = current."""
+    outgoing: Callable[[ReplicaView, str], Outgoing]
+    """A replica that leaves, given the name it is published under."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The replicas that are, and their rows of the routing table."""
+
+    replicas: tuple[ReplicaView, ...]
+    endpoints: Mapping[str, str] = field(default_factory=dict)
+    routed_as: Mapping[str, str] = field(default_factory=dict)
+
+    def route_of(self, view: ReplicaView) -> str:
+        """The name a replica is published under; "" when it is not."""
+        return self.routed_as.get(view.replica.name, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What one replica contributes to a change. `rolls` pieces run one after the other; `ends` is their last step."""
+
+    steps: tuple[Step, ...] = ()
+    reasons: tuple[Reason, ...] = ()
+    verb: Verb | None = None
+    drift: tuple[str, ...] = ()
+    kept: str = ""
+    rolls: bool = False
+    ends: int = 0
+
+
+def plan_replicas(fleet: Fleet, seen: Seen) -> Change:
+    """The change that makes the fleet true."""
+    pieces: list[Piece] = []
+    for incoming in fleet.incoming:
+        here = [view for view in seen.replicas if _index(view) == incoming.replica.owner.replica]
+        pieces += _settle(fleet, seen, incoming, here)
+    beyond = [view for view in seen.replicas if _index(view) >= len(fleet.incoming)]
+    for view in sorted(beyond, key=_index, reverse=True):
+        pieces.append(Piece(_leave(fleet, seen, view), (Reason("scale_down"),), Verb.UPDATE))
+    pieces += _tidy(fleet, seen)
+    return _change(fleet, seen, pieces)
+
+
+def _index(view: ReplicaView) -> int:
+    return view.replica.owner.replica if view.replica.owner is not None else -1
+
+
+def _leave(fleet: Fleet, seen: Seen, view: ReplicaView) -> tuple[Step, ...]:
+    return rollout.take_down(fleet.outgoing(view, seen.route_of(view)))
+
+
+def _settle(fleet: Fleet, seen: Seen, incoming: Incoming, here: Sequence[ReplicaView]) -> list[Piece]:
+    differences = {view.replica.name: fleet.differences(view, incoming) for view in here}
+    running = [view for view in here if view.replica.state is ReplicaState.RUNNING]
+    current = [view for view in running if not differences[view.replica.name]]
+    if current:
+        spare = [view for view in here if view is not current[0]]
+        return [*_keep(fleet, seen, incoming, current[0]), *_clear(fleet, seen, spare)]
+    if running:
+        old = running[0]
+        spare = [view for view in here if view is not old]
+        return [_exchange(fleet, seen, incoming, [old, *spare], differences[old.replica.name])]
+    if here:
+        return [_renew(fleet, seen, incoming, here)]
+    reason = Reason("scale_up") if seen.replicas else Reason("not_found")
+    return [Piece(rollout.bring_up(incoming, fleet.route), (reason,), Verb.CREATE)]
+
+
+def _keep(fleet: Fleet, seen: Seen, incoming: Incoming, view: ReplicaView) -> list[Piece]:
+    replica = view.replica
+    pieces = [Piece(kept=replica.name)]
+    if replica.limits != fleet.limits:
+        update = Step(UpdateLimits(replica.name, fleet.limits))
+        pieces.append(Piece((update,), _limit_reasons(replica.limits, fleet.limits), Verb.UPDATE))
+    if view.health is not Health.READY:
+        steps = rollout.finish_starting(replica.name, incoming.probe, fleet.route)
+        drift = (f"{replica.name}: runs, its probe says {view.health}",)
+        pieces.append(Piece(steps, (Reason("not_ready", source="drift"),), Verb.UPDATE, drift))
+    elif fleet.route and seen.routed_as.get(replica.name) != fleet.route:
+        former = seen.routed_as.get(replica.name, "")
+        reason = Reason("renamed", before=former, after=fleet.route) if former else Reason("not_routed", source="drift")
+        publish = Step(Publish(fleet.route, replica.name))
+        leave = (Step(Withdraw(former, replica.name), (0,)),) if former else ()
+        pieces.append(Piece((publish, *leave), (reason,), Verb.UPDATE))
+    elif fleet.route and seen.endpoints.get(replica.name) != replica.address:
+        reason = Reason("drift_field", "endpoint", seen.endpoints.get(replica.name), replica.address, source="drift")
+        pieces.append(Piece((Step(Publish(fleet.route, replica.name)),), (reason,), Verb.UPDATE))
+    return pieces
+
+
+def _limit_reasons(before: Limits, after: Limits) -> tuple[Reason, ...]:
+    pairs = (
+        ("spec.resources.cpu", before.cpu_cores, after.cpu_cores),
+        ("spec.resources.memory", before.memory_bytes, after.memory_bytes),
+    )
+    return tuple(Reason("field_changed", path, was, now, "live") for path, was, now in pairs if was != now)
+
+
+def _exchange(
+    fleet: Fleet, seen: Seen, incoming: Incoming, here: Sequence[ReplicaView], why: tuple[Reason, ...]
+) -> Piece:
+    """The first of `here` serves until the new one does. The others are leftovers of an interrupted exchange; one of
+    them may bear the new one's name, so they go first."""
+    exchange = rollout.start_first if fleet.exchange is Verb.REPLACE_START_FIRST else rollout.stop_first
+    old = fleet.outgoing(here[0], seen.route_of(here[0]))
+    steps = rollout.then(_gone(fleet, seen, here[1:]), exchange(old, incoming, fleet.route))
+    reasons = (*why, *([fleet.exchange_reason] if fleet.exchange_reason is not None else []))
+    ends = max(i for i in range(len(steps)) if not is_rescue(steps, i))
+    return Piece(steps, reasons, fleet.exchange, rolls=True, ends=ends)
+
+
+def _renew(fleet: Fleet, seen: Seen, incoming: Incoming, here: Sequence[ReplicaView]) -> Piece:
+    """Nothing of this index runs. A thing that was made but never started usually cannot be started: make it anew."""
+    replica = here[0].replica
+    was = str(replica.exit or replica.state.value)
+    drift = (f"{replica.name}: running -> {was}",)
+    if not fleet.heal:
+        return Piece(drift=drift)
+    steps = rollout.then(_gone(fleet, seen, here), rollout.bring_up(incoming, fleet.route))
+    return Piece(steps, (Reason("drift_exited", before="running", after=was, source="drift"),), Verb.RESTART, drift)
+
+
+def _gone(fleet: Fleet, seen: Seen, views: Sequence[ReplicaView]) -> tuple[Step, ...]:
+    """Take them down, one after the other."""
+    steps: tuple[Step, ...] = ()
+    for view in views:
+        steps = rollout.then(steps, _leave(fleet, seen, view))
+    return steps
+
+
+def _clear(fleet: Fleet, seen: Seen, spare: Sequence[ReplicaView]) -> list[Piece]:
+    reason = (Reason("superseded", source="drift"),)
+    return [Piece(_leave(fleet, seen, view), reason, Verb.UPDATE) for view in spare]
+
+
+def _tidy(fleet: Fleet, seen: Seen) -> list[Piece]:
+    """Rows of the routing table behind which no replica stands."""
+    known = {view.replica.name for view in seen.replicas}
+    coming = {incoming.name for incoming in fleet.incoming}
+    reason = (Reason("drift_missing", "endpoint", source="drift"),)
+    return [
+        Piece((Step(Withdraw(seen.routed_as[name], name)),), reason, Verb.UPDATE, (f"{name}: vanished",))
+        for name in sorted(seen.endpoints.keys() - known - coming)
+    ]
+
+
+def _change(fleet: Fleet, seen: Seen, pieces: Sequence[Piece]) -> Change:
+    steps: tuple[Step, ...] = ()
+    behind: tuple[int, ...] = ()
+    for piece in pieces:
+        offset = len(steps)
+        steps = (*steps, *rollout.shifted(piece.steps, offset, behind if piece.rolls else ()))
+        behind = (offset + piece.ends,) if piece.rolls else behind
+    verbs = [piece.verb for piece in pieces if piece.verb is not None]
+    verb = next((verb for verb in RANK if verb in verbs), Verb.NO_OP)
+    if verb is Verb.CREATE and seen.replicas:
+        verb = Verb.UPDATE
+    return Change(
+        fleet.ref,
+        verb,
+        tuple(dict.fromkeys(reason for piece in pieces for reason in piece.reasons)),
+        steps,
+        drift=tuple(line for piece in pieces for line in piece.drift),
+        restarts=sum(verb in RANK[:3] for verb in verbs),
+        untouched=tuple(piece.kept for piece in pieces if piece.kept),
+    )
+
+
+def with_reasons(change: Change, reasons: Sequence[Reason]) -> Change:
+    """`change` with further reasons; an idle one becomes an update."""
+    fresh = tuple(reason for reason in reasons if reason not in change.reasons)
+    if not fresh:
+        return change
+    verb = Verb.UPDATE if change.verb is Verb.NO_OP else change.verb
+    return replace(change, verb=verb, reasons=(*change.reasons, *fresh))

@@ -1,0 +1,157 @@
+"""How replicas come, go and are exchanged, as steps (R14). Pure.
+
+Everything that can fail without the device is done before the old replica stops. Start-first: the new one is ready and
+published before the old one leaves the table, drains and stops. Stop-first: when the new one fails to become ready,
+the old one is started again and published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from nexus_ctl.planning.action import (
+    AwaitReady,
+    CreateReplica,
+    Drain,
+    Publish,
+    RemoveReplica,
+    StartReplica,
+    StopReplica,
+    Withdraw,
+)
+from nexus_ctl.planning.change import Step, chain
+from nexus_ctl.resources.artifact import Request
+from nexus_ctl.resources.launch import ReadyProbe
+from nexus_ctl.resources.replica import Replica
+from nexus_ctl.resources.secret import ValueFrom
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A replica that shall be."""
+
+    replica: Replica
+    models: Mapping[str, Request]
+    probe: ReadyProbe
+
+    @property
+    def name(self) -> str:
+        return self.replica.name
+
+    @property
+    def secrets(self) -> Mapping[str, ValueFrom]:
+        return self.replica.launch.secret_env
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A replica that shall go. `routed_as` is the deployment it is published under; "" when it is not."""
+
+    name: str
+    running: bool
+    routed_as: str
+    drain_seconds: float
+    grace_seconds: float
+    secrets: Mapping[str, ValueFrom]
+    probe: ReadyProbe
+
+
+def bring_up(new: Incoming, deployment: str) -> tuple[Step, ...]:
+    """Create, start, wait until ready, publish. An empty `deployment` publishes nothing."""
+    actions = (
+        CreateReplica(new.replica, new.models),
+        StartReplica(new.name, new.secrets),
+        AwaitReady(new.name, new.probe),
+    )
+    return chain(*actions, *([Publish(deployment, new.name)] if deployment else []))
+
+
+def finish_starting(name: str, probe: ReadyProbe, deployment: str) -> tuple[Step, ...]:
+    """For a replica that runs already: wait until ready, publish."""
+    return chain(AwaitReady(name, probe), *_publishing(name, deployment))
+
+
+def take_down(old: Outgoing) -> tuple[Step, ...]:
+    """Withdraw, drain, stop, remove; what is done already is left out."""
+    return chain(*_leaving(old), RemoveReplica(old.name))
+
+
+def renew(old: Outgoing, new: Incoming, deployment: str) -> tuple[Step, ...]:
+    """Make a replica that ended (or never began) anew, under the same name."""
+    return then(take_down(old), bring_up(new, deployment))
+
+
+def start_first(old: Outgoing, new: Incoming, deployment: str) -> tuple[Step, ...]:
+    """The new one serves before the old one goes. When the new one fails, it alone is taken away again."""
+    way = then(bring_up(new, deployment), take_down(old))
+    return (
+        *way,
+        Step(StopReplica(new.name, old.grace_seconds), (0,), rescues=2),
+        Step(RemoveReplica(new.name), (len(way),)),
+    )
+
+
+def stop_first(old: Outgoing, new: Incoming, deployment: str) -> tuple[Step, ...]:
+    """The old one ends before the new one starts; it comes back when the new one fails."""
+    leaving = _leaving(old)
+    way = chain(
+        CreateReplica(new.replica, new.models),
+        *leaving,
+        StartReplica(new.name, new.secrets),
+        AwaitReady(new.name, new.probe),
+        *_publishing(new.name, deployment),
+        RemoveReplica(old.name),
+    )
+    stopped, awaited = len(leaving), len(leaving) + 2
+    first = Step(StopReplica(new.name, old.grace_seconds), (stopped,), rescues=awaited)
+    back = chain(
+        RemoveReplica(new.name),
+        StartReplica(old.name, old.secrets),
+        AwaitReady(old.name, old.probe),
+        *_publishing(old.name, deployment),
+        after=(len(way),),
+        offset=len(way) + 1,
+    )
+    return (*way, first, *back)
+
+
+def _publishing(name: str, deployment: str) -> tuple[Publish, ...]:
+    return (Publish(deployment, name),) if deployment else ()
+
+
+def _leaving(old: Outgoing) -> tuple[Withdraw | Drain | StopReplica, ...]:
+    routed = (Withdraw(old.routed_as, old.name),) if old.routed_as else ()
+    drained = (Drain(old.name, old.drain_seconds),) if old.running else ()
+    stopped = (StopReplica(old.name, old.grace_seconds),) if old.running else ()
+    return (*routed, *drained, *stopped)
+
+
+def then(first: tuple[Step, ...], second: tuple[Step, ...]) -> tuple[Step, ...]:
+    """`second` after `first`: its opening steps wait for the last step of `first` that is on the way."""
+    return (*first, *shifted(second, len(first), (len(first) - 1,) if first else ()))
+
+
+def beside(first: tuple[Step, ...], second: tuple[Step, ...]) -> tuple[Step, ...]:
+    """Both, independent of each other."""
+    return (*first, *shifted(second, len(first), ()))
+
+
+def shifted(steps: tuple[Step, ...], offset: int, after: tuple[int, ...]) -> tuple[Step, ...]:
+    """`steps` with their indices moved by `offset`; the opening ones need `after`."""
+    return tuple(
+        Step(
+            step.action,
+            tuple(need + offset for need in step.needs) or after,
+            None if step.rescues is None else step.rescues + offset,
+        )
+        for step in steps
+    )
+
+
+def joined(parts: Sequence[tuple[Step, ...]]) -> tuple[Step, ...]:
+    """All parts, independent of each other."""
+    steps: tuple[Step, ...] = ()
+    for part in parts:
+        steps = beside(steps, part)
+    return steps

@@ -1,0 +1,95 @@
+"""What was found of each kind, facing what is declared. Values only; controllers fill them, planning reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from nexus_ctl.resources.artifact import Artifact, Offer, Pin, Request
+from nexus_ctl.resources.envelope import Ref
+from nexus_ctl.resources.normal import Normal
+from nexus_ctl.resources.replica import Health, ObservedReplica
+from nexus_ctl.resources.routing import PresetEntry, RouteEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What the store remembers of an object: never the truth about the world, only about the wish."""
+
+    ref: Ref
+    spec: Normal
+    generation: int = 1
+    protect: str = ""
+    suspended: str = ""
+    """Reason of a suspension made at the command line; "" when there is none."""
+    former_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedModel:
+    """A Model in the world: its artifact, its pin, and, where bytes are missing, what the source offers."""
+
+    request: Request | None = None
+    artifact: Artifact | None = None
+    pin: Pin | None = None
+    offer: Offer | None = None
+    partial_bytes: int = 0
+    error: str = ""
+    """Why the source could not be asked."""
+
+    @property
+    def identity(self) -> str:
+        """What the bytes are or will be; "" when unknown."""
+        if self.artifact is not None:
+            return self.artifact.identity
+        return self.offer.identity if self.offer is not None else ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaView:
+    """A replica of ours with what its probe says. `health` is DOWN unless it runs."""
+
+    replica: ObservedReplica
+    health: Health = Health.DOWN
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedDeployment:
+    """A Deployment in the world.
+
+    `endpoints` are its rows of the routing table (replica → address), `routed_as` the deployment name each of those
+    rows stands under: another one than its own while a rename is under way.
+    """
+
+    replicas: tuple[ReplicaView, ...] = ()
+    endpoints: Mapping[str, str] = field(default_factory=dict)
+    routed_as: Mapping[str, str] = field(default_factory=dict)
+    secrets_digest: str = ""
+    """Fingerprint of the secrets as they are now."""
+    in_the_way: frozenset[str] = frozenset()
+    """Names we would take that things which are not ours already bear."""
+    error: str = ""
+    """Why a secret could not be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedPreset:
+    """A Preset's row of the routing table."""
+
+    entry: PresetEntry | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedRoute:
+    """A Route's row of the routing table, and how many ready replicas stand behind it."""
+
+    entry: RouteEntry | None = None
+    endpoints: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedGateway:
+    """The gateway's processes (one, but for the moment of an exchange)."""
+
+    replicas: tuple[ReplicaView, ...] = ()
+    in_the_way: frozenset[str] = frozenset()
