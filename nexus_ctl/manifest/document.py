@@ -33,7 +33,7 @@ class Document:
 def nearest(word: str, known: Any) -> str:
     """A hint with the known word that is meant, or all of them when there are few; empty when neither helps."""
     known = sorted(known)
-    close = get_close_matches(word, known, n=1, cutoff=0.6) or [one for one in known if one.lower() == word.lower()]
+    close = get_close_matches(word, known, n=1, cutoff=0.65) or [one for one in known if one.lower() == word.lower()]
     if close:
         return f'did you mean "{close[0]}"?'
     return f"one of: {', '.join(known)}" if 0 < len(known) <= 8 else ""
@@ -59,7 +59,7 @@ def identify(node: Node, faults: Faults) -> Document | None:
     if metadata is None or not isinstance(metadata.node, Map):
         place = metadata.key_place if metadata else node.place
         missing = metadata is None or (isinstance(metadata.node, Scalar) and metadata.node.is_null)
-        code, detail = ("missing-field", "metadata") if missing else ("wrong-type", "wants an object")
+        code, detail = ("missing-field", '"metadata" is required') if missing else ("wrong-type", "wants an object")
         faults(place.fault(code, detail, path="metadata", hint="every resource has metadata.name"))
         return None
     name = _text(metadata.node, metadata.key_place, "metadata.name", faults, hint="every resource has a name")
@@ -74,9 +74,9 @@ def _text(parent: Map, parent_place: Place, path: str, faults: Faults, *, hint: 
     key = path.rpartition(".")[2]
     entry = parent.entries.get(key)
     if entry is None:
-        faults(parent_place.fault("missing-field", key, path=path, hint=hint))
+        faults(parent_place.fault("missing-field", f'"{key}" is required', path=path, hint=hint))
     elif isinstance(entry.node, Scalar) and entry.node.is_null:
-        faults(entry.key_place.fault("missing-field", f"{key} is empty", path=path, hint=hint))
+        faults(entry.key_place.fault("missing-field", f'"{key}" is empty', path=path, hint=hint))
     elif isinstance(entry.node, Scalar) and entry.node.is_text:
         return entry.node
     else:

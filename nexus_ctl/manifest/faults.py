@@ -19,16 +19,22 @@ from nexus_ctl.manifest.nodes import TRUTH_WORDS, Map, Node, Path, Scalar, Seque
 from nexus_ctl.resources.field import Row, Spec, field_table, type_name
 
 _RANGE = {
-    "greater_than": "must be more than {gt}",
-    "greater_than_equal": "must be at least {ge}",
-    "less_than": "must be less than {lt}",
-    "less_than_equal": "must be at most {le}",
+    "greater_than": "must be more than {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than": "must be less than {lt:g}",
+    "less_than_equal": "must be at most {le:g}",
     "too_short": "needs at least {min_length} item(s)",
     "too_long": "may have at most {max_length} items",
     "string_too_short": "needs at least {min_length} character(s)",
     "string_too_long": "may have at most {max_length} characters",
 }
-_ARTICLES = {"integer": "an integer", "object": "an object", "boolean": "true or false", "string": "text"}
+_SPOKEN = {"integer": "an integer", "object": "an object", "boolean": "true or false", "string": "text"}
+_SPOKEN |= {"number": "a number", "path": "a path, as text"}
+
+
+def with_article(type_words: str) -> str:
+    """`list of string` as it reads after "wants"."""
+    return _SPOKEN.get(type_words, type_words if type_words.startswith("one of") else f"a {type_words}")
 
 
 def dotted(path: Path) -> str:
@@ -74,13 +80,15 @@ def _fault(document: Node, spec: type[Spec], path: Path, same: list[ErrorDetails
     if kind == "missing":
         name = str(error["loc"][-1])
         row = row_at(spec, (*path[1:], name))
-        return place.fault("missing-field", name, path=f"{where}.{name}", hint=row.doc.split("\n")[0] if row else "")
+        return place.fault(
+            "missing-field", f'"{name}" is required', path=f"{where}.{name}", hint=row.doc.split("\n")[0] if row else ""
+        )
     if kind == "extra_forbidden":
         _, key_place = find(document, path[:-1])
         parent, _ = find(document, path[:-1])
         if isinstance(parent, Map):
             key_place = parent.entries[str(path[-1])].key_place
-        return key_place.fault("unknown-field", str(path[-1]), path=where, hint=_meant(spec, path))
+        return key_place.fault("unknown-field", _unknown(path[-1]), path=where, hint=_meant(spec, path))
     if kind == "value_error":
         return place.fault("invalid-value", _value_error(error), path=where)
     if error["loc"][-1] == "[key]":
@@ -92,13 +100,18 @@ def _fault(document: Node, spec: type[Spec], path: Path, same: list[ErrorDetails
     if bounds is not None:
         return place.fault("out-of-range", _RANGE[bounds["type"]].format(**bounds.get("ctx", {})), path=where)
     wanted = expected(spec, path[1:])
+    required = (row := row_at(spec, path[1:])) is not None and row.required
     if kind == "literal_error" and wanted.startswith("one of: ") and isinstance(node, Scalar) and _is_text(error):
         return place.fault("invalid-choice", f"wants {wanted}", path=where, hint=_choice(node, wanted))
     if kind == "string_pattern_mismatch":
         return place.fault("invalid-value", "not of the wanted form", path=where, hint=_pattern(context))
     return place.fault(
-        "wrong-type", f"wants {_ARTICLES.get(wanted, wanted)}", path=where, hint=_type_hint(node, wanted)
+        "wrong-type", f"wants {with_article(wanted)}", path=where, hint=_type_hint(node, wanted, required)
     )
+
+
+def _unknown(key: object) -> str:
+    return f'no field "{key}" here'
 
 
 def _is_text(error: ErrorDetails) -> bool:
@@ -117,12 +130,12 @@ def _choice(node: Scalar, wanted: str) -> str:
     return nearest(node.text, wanted.removeprefix("one of: ").split(" or ")[0].split(", "))
 
 
-def _type_hint(node: Node, wanted: str) -> str:
+def _type_hint(node: Node, wanted: str, required: bool) -> str:
     """What to write instead, for the ways in which YAML surprises people."""
     if not isinstance(node, Scalar):
         return ""
     if node.is_null:
-        return "it is empty; leave the field out for the default"
+        return "it is empty; give it a value" if required else "it is empty; leave the field out for the default"
     if wanted == "string" and node.plain:
         return f'put it in quotes to make it text: "{node.text}"'
     if wanted == "boolean" and node.text.lower() in TRUTH_WORDS:

@@ -128,7 +128,7 @@ def resolve(text: str) -> Any:
         number = int(text, 0) if len(text) <= 24 else 2**64
         if abs(number) >= 2**63:
             raise ValueError(
-                "number-range", text[:40], f'whole numbers have at most 63 bits; for text write "{text[:40]}"'
+                "number-range", text[:40], "whole numbers have at most 63 bits; put it in quotes to make it text"
             )
         return number
     if _FLOAT.fullmatch(text):

@@ -48,7 +48,7 @@ def parse(document: Document, faults: Faults) -> Resource[Any] | None:
     node = document.node
     for key, entry in node.entries.items():
         if key not in FIELDS:
-            count(entry.key_place.fault("unknown-field", key, path=key, hint=nearest(key, FIELDS)))
+            count(entry.key_place.fault("unknown-field", f'no field "{key}" here', path=key, hint=nearest(key, FIELDS)))
     if status := node.entries.get("status"):
         count(status.key_place.fault("ignored-status", "status", path="status", severity="warning"))
     metadata = _metadata(document, count)
@@ -62,7 +62,7 @@ def _metadata(document: Document, faults: Faults) -> Metadata:
     for key, entry in node.entries.items():
         if key not in _METADATA:
             hint = nearest(key, _METADATA)
-            faults(entry.key_place.fault("unknown-field", key, path=f"metadata.{key}", hint=hint))
+            faults(entry.key_place.fault("unknown-field", f'no field "{key}" here', path=f"metadata.{key}", hint=hint))
     labels = _texts(node, "labels", faults)
     for key in labels:
         if key.startswith(PREFIX):
@@ -134,7 +134,11 @@ def _spec(document: Document, spec: type[Spec], faults: Faults) -> Spec | None:
     if entry is None or (isinstance(entry.node, Scalar) and entry.node.is_null):
         if any(row.required for row in field_table(spec) if row.path.count(".") == 1):
             place = entry.key_place if entry else document.node.place
-            faults(place.fault("missing-field", "spec", path="spec", hint=f"a {document.ref.kind} needs a spec"))
+            faults(
+                place.fault(
+                    "missing-field", '"spec" is required', path="spec", hint=f"a {document.ref.kind} needs a spec"
+                )
+            )
             return None
         return spec()
     if not isinstance(entry.node, Map):

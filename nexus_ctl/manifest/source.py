@@ -25,7 +25,7 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x84\x86-\x9f\ufffe\uffff]")
 
 
-class _TooMuch(Exception):  # noqa: N818 - a stop, not an error
+class _TooMuch(Exception):
     """Reading of one file stops here; the fault was handed over."""
 
 
@@ -76,6 +76,8 @@ def _compose(text: str, source: Source, faults: Faults) -> list[Node]:
 
 def _syntax_fault(error: yaml.MarkedYAMLError, source: Source) -> Diagnostic:
     mark = error.problem_mark or error.context_mark
+    if error.context_mark and mark and not "".join(source.lines[mark.line :]).strip():
+        mark = error.context_mark  # at the end of the file the beginning of what is unfinished says more
     place = Place(source, mark.line + 1, mark.column + 1) if mark else Place(source, 1, 1)
     line = source.lines[place.line - 1] if place.line <= len(source.lines) else ""
     indent = line[: len(line) - len(line.lstrip())]
