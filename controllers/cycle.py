@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from controllers.base import Assessment, Scene
-from controllers.reconciler import Look, Options, assess, look
+from controllers.reconciler import Look, Options, assess, look, reconcile
 from nexus_ctl.clock import Clock
 from nexus_ctl.errors import NexusError
 from nexus_ctl.execution.report import Outcome, Report, Status

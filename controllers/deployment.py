@@ -350,7 +350,7 @@ def assess(
     columns = {"REPLICAS": f"{len(routed)}/{wanted}", "MODEL": desired.spec.model if desired is not None else "-"}
     return Assessment(
         tuple(conditions),
-        _lifecycle(wanted, len(started), len(routed), any(view.replica.exit for view in current)),
+        _lifecycle(wanted, len(started), len(routed), ended),
         columns,
     )
 

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 from nexus_ctl.resources.field import Spec
 from nexus_ctl.resources.normal import digest, hashed, normalise
 
-S = TypeVar("S", bound=Spec, covariant=True)
+SpecT_co = TypeVar("SpecT_co", bound=Spec, covariant=True)
 
 API_VERSION = "nexus/v1"
 HASH_SCHEMA = 1
@@ -86,12 +86,12 @@ class Metadata:
 
 
 @dataclass(frozen=True, eq=False)
-class Resource(Generic[S]):
+class Resource(Generic[SpecT_co]):
     """One declared thing. Equal resources have equal normalised specs, however they were written."""
 
     kind: str
     metadata: Metadata
-    spec: S
+    spec: SpecT_co
 
     @property
     def ref(self) -> Ref:

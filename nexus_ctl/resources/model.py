@@ -1,4 +1,4 @@
-"""Kind `Model`: a model file, where it comes from and how its bytes are pinned. Made true by a verified artifact on disk."""
+"""Kind `Model`: a model file, where it comes from, how its bytes are pinned. Made true by a verified artifact."""
 
 from __future__ import annotations
 

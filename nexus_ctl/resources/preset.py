@@ -15,7 +15,7 @@ Lockable = Literal[
 
 
 class Sampling(Spec):
-    """Sampling parameters, by the names of the OpenAI API where it has them. What is not set is the engine's default."""
+    """Sampling parameters, by the OpenAI API's names where it has them. Unset is the engine's default."""
 
     temperature: Annotated[float | None, Field(ge=0, le=5)] = None
     """Randomness; 0 is greedy."""
