@@ -1,0 +1,161 @@
+"""The model cache: the real `Artifacts` port. Finds and pins from disk alone; fetches through one source per origin.
+
+    find ── record, blobs, memo ──► Artifact                                   no network, no HTTP code loaded
+    fetch ── lock of the request ── ask the source ── deliver its parts as blobs ── record ──► Artifact
+
+What is under `blobs/` is verified and whole; a record is written only after its blobs. A crash at any point leaves
+either a partial that the next fetch continues or a blob that it finds (R11 d).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from nexus_ctl import __version__
+from nexus_ctl.artifacts import source_path
+from nexus_ctl.artifacts.address import display
+from nexus_ctl.artifacts.collect import drop_unpinned
+from nexus_ctl.artifacts.disk import locked
+from nexus_ctl.artifacts.memo import Memo, has_blob
+from nexus_ctl.artifacts.partial import Partial
+from nexus_ctl.artifacts.port import ProgressSink
+from nexus_ctl.artifacts.records import Layout, Record
+from nexus_ctl.artifacts.source import Means, Parcel
+from nexus_ctl.errors import ActionError, Terminal
+from nexus_ctl.resources.artifact import Artifact, Offer, Pin, Progress, Request
+
+Ask = Callable[[Request, str | None, Means], Parcel]
+
+
+def _url(request: Request, token: str | None, means: Means) -> Parcel:
+    from nexus_ctl.artifacts.source_url import parcel
+
+    return parcel(request, token, means)
+
+
+def _pypi(request: Request, token: str | None, means: Means) -> Parcel:
+    from nexus_ctl.artifacts.source_pypi import parcel
+
+    return parcel(request, means)
+
+
+REMOTE: Mapping[str, Ask] = {"url": _url, "pypi": _pypi}
+"""Which source answers for which field of `Source`; `path` is no transfer and stands apart."""
+
+
+class Cache:
+    """The cache in `root`, shared by all stacks and processes of a user."""
+
+    def __init__(self, root: Path, means: Means) -> None:
+        self.layout = Layout(root)
+        self._memo = Memo(self.layout.memo)
+        self._means = means
+
+    def find(self, request: Request) -> Artifact | None:
+        """See the port. A blob that no longer has its digest is moved to `bad/`."""
+        if request.source.path is not None:
+            try:
+                return source_path.in_place(request, self._memo)
+            except ActionError:
+                return None  # resolve says why
+        record = self.layout.read_record(request.key) or self._delivered_by_another(request)
+        if record is None or not all(has_blob(self.layout, self._memo, file.sha256) for file in record.files):
+            return None
+        return self._artifact(record)
+
+    def resolve(self, request: Request, token: str | None = None) -> Offer:
+        """See the port."""
+        if request.source.path is not None:
+            return source_path.offer(request, self._memo)
+        return self._ask(request, token).offer
+
+    def partial_bytes(self, request: Request) -> int:
+        """See the port."""
+        partials = (self.layout.root / "partial").glob(f"{request.key}.*.part")
+        return sum(Partial(path).size_bytes() for path in partials)
+
+    def fetch(self, request: Request, offer: Offer, progress: ProgressSink, token: str | None = None) -> Artifact:
+        """See the port. Waits while another process fetches the same; an exception out of `progress` abandons it."""
+        if request.source.path is not None:
+            artifact = source_path.in_place(
+                request, self._memo, lambda done: progress(Progress("verify", done, offer.size_bytes))
+            )
+            _hold(artifact.identity, offer)
+            return artifact
+
+        def waiting() -> None:
+            progress(Progress("download", self.partial_bytes(request), offer.size_bytes))
+
+        with locked(self.layout.lock(request.key), self._means.clock, waiting):
+            found = self.find(request)
+            if found is not None and (request.sha256 is not None or found.identity == offer.identity):
+                return found
+            return self._deliver(request, offer, progress, token)
+
+    def _deliver(self, request: Request, offer: Offer, progress: ProgressSink, token: str | None) -> Artifact:
+        from nexus_ctl.artifacts.delivery import Delivery
+
+        parcel = self._ask(request, token)
+        _hold(parcel.offer.identity, offer)
+        self.layout.root.mkdir(parents=True, exist_ok=True)
+        delivery = Delivery(self.layout, self._memo, self._means, request, token, progress)
+        files = delivery.deliver(parcel, self.partial_bytes(request))
+        source = request.source.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"token"})
+        if request.source.url is not None:
+            source["url"] = display(request.source.url)
+        record = Record(
+            key=request.key,
+            request={"source": source, "sha256": request.sha256},
+            origin=parcel.offer.origin,
+            identity=parcel.offer.identity,
+            files=files,
+            fetched_at=self._means.clock.now().isoformat(),
+            version=__version__,
+        )
+        self.layout.write_record(record)
+        delivery.discard_partials(parcel)
+        return self._artifact(record)
+
+    def pins(self, instance: str, set_name: str) -> tuple[Pin, ...]:
+        """See the port."""
+        found = self.layout.read_pins(f"{instance}-{set_name}")
+        ours = (pin for pin in found if (pin.instance, pin.set) == (instance, set_name))
+        return tuple(sorted(ours, key=lambda pin: pin.model))
+
+    def pin(self, pin: Pin) -> None:
+        """See the port."""
+        with locked(self.layout.pins_lock, self._means.clock):
+            self.layout.write_pin(pin)
+
+    def unpin(self, pin: Pin, *, delete_bytes: bool) -> int:
+        """See the port."""
+        with locked(self.layout.pins_lock, self._means.clock):
+            self.layout.pin(pin).unlink(missing_ok=True)
+            return drop_unpinned(self.layout, pin) if delete_bytes else 0
+
+    def _ask(self, request: Request, token: str | None) -> Parcel:
+        field = next(name for name in REMOTE if getattr(request.source, name) is not None)
+        return REMOTE[field](request, token, self._means)
+
+    def _delivered_by_another(self, request: Request) -> Record | None:
+        """A record of the same declared content; it keeps its identity, so that stating a digest restarts nothing."""
+        sha256 = request.sha256
+        if sha256 is None or not self.layout.blob(sha256).exists():
+            return None
+        same = (record for record in self.layout.records() if [file.sha256 for file in record.files] == [sha256])
+        return next(same, None)
+
+    def _artifact(self, record: Record) -> Artifact:
+        path = self.layout.blob(record.sha256)
+        return Artifact(str(path), record.sha256, record.size_bytes, record.identity, record.origin)
+
+
+def _hold(identity: str, planned: Offer) -> None:
+    """Raises Terminal unless the source still offers what was planned: what the plan says is what is done."""
+    if identity != planned.identity:
+        raise Terminal(
+            f"{planned.origin} changed since it was planned ({planned.identity} -> {identity})",
+            hint="plan again:\n  nexusctl plan",
+            code="source-moved",
+        )

@@ -1,0 +1,161 @@
+"""What nothing refers to any more, and its removal: `models gc`, and the cache's side of `deletionPolicy`.
+
+Never touched: what a pin holds, what a running fetch works on (its lock is busy), what is younger than the grace
+time (a fetch that is about to be pinned), and anything that does not bear a name the cache gives. Pins cannot
+change while something is removed: both hold the same lock.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from nexus_ctl.artifacts.disk import TEMPORARY, lock_if_free, locked
+from nexus_ctl.artifacts.memo import Memo
+from nexus_ctl.artifacts.partial import Partial, Sidecar
+from nexus_ctl.artifacts.records import Layout, Record
+from nexus_ctl.clock import Clock
+from nexus_ctl.resources.artifact import Pin
+
+GRACE = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Garbage:
+    """Something to remove. `kind` is `artifact`, `partial`, `quarantined` or `leftover`."""
+
+    kind: str
+    path: str
+    size_bytes: int
+    """Bytes that come free: 0 where another link keeps the content."""
+    origin: str
+    """Where it came from, for people; "" when nothing says."""
+    keys: tuple[str, ...] = ()
+    """The requests it belongs to."""
+
+
+def garbage(layout: Layout, clock: Clock, grace: timedelta = GRACE) -> tuple[Garbage, ...]:
+    """All that may go now, sorted by kind and path. Reads only."""
+    before = clock.now() - grace
+    unused = (*_artifacts(layout, before), *_partials(layout, before))
+    broken = (*_quarantined(layout), *_leftovers(layout, before))
+    return tuple(sorted((*unused, *broken), key=lambda item: (item.kind, item.path)))
+
+
+def collect(layout: Layout, clock: Clock, items: Iterable[Garbage], grace: timedelta = GRACE) -> tuple[Garbage, ...]:
+    """Remove those of `items` that still are garbage and that no fetch works on; what was removed."""
+    removed = []
+    with locked(layout.pins_lock, clock):
+        still = set(garbage(layout, clock, grace))
+        for item in items:
+            with ExitStack() as locks:
+                free = [locks.enter_context(lock_if_free(layout.lock(key))) for key in item.keys]
+                if all(free) and item in still:
+                    _remove(layout, item)
+                    removed.append(item)
+    return tuple(removed)
+
+
+def drop_unpinned(layout: Layout, pin: Pin) -> int:
+    """Remove the blobs of a pin that was just removed, but those another pin holds; bytes freed.
+
+    The caller holds the pins' lock.
+    """
+    held = _held(layout)
+    freed = 0
+    for sha256 in sorted(_digests(layout, pin) - held):
+        item = _blob_item(layout, sha256, _bringers(layout).get(sha256, ()))
+        freed += item.size_bytes
+        _remove(layout, item)
+    return freed
+
+
+def _held(layout: Layout) -> frozenset[str]:
+    return frozenset(sha256 for pin in layout.read_pins() for sha256 in _digests(layout, pin))
+
+
+def _digests(layout: Layout, pin: Pin) -> frozenset[str]:
+    """The blobs a pin holds: those its request brought, and the one its Model declares, whoever brought that."""
+    record = layout.read_record(pin.key)
+    brought = frozenset(file.sha256 for file in record.files) if record is not None else frozenset()
+    declared = json.loads(pin.spec).get("sha256") if pin.spec else None
+    return brought | ({declared} if declared else frozenset())
+
+
+def _bringers(layout: Layout) -> dict[str, tuple[Record, ...]]:
+    found: dict[str, tuple[Record, ...]] = {}
+    for record in layout.records():
+        for file in record.files:
+            found[file.sha256] = (*found.get(file.sha256, ()), record)
+    return found
+
+
+def _artifacts(layout: Layout, before: datetime) -> Iterator[Garbage]:
+    held, bringers = _held(layout), _bringers(layout)
+    awaited = {digest for _, sidecar in _sidecars(layout) for digest in (sidecar.sha256, sidecar.verified) if digest}
+    for path in (layout.root / "blobs").glob("sha256-*"):
+        sha256 = path.name.removeprefix("sha256-")
+        records = bringers.get(sha256, ())
+        young = any(datetime.fromisoformat(record.fetched_at) > before for record in records)
+        if sha256 not in held and sha256 not in awaited and not young:
+            yield _blob_item(layout, sha256, records)
+
+
+def _blob_item(layout: Layout, sha256: str, records: tuple[Record, ...]) -> Garbage:
+    path = layout.blob(sha256)
+    found = path.stat() if path.exists() else None
+    size = found.st_size if found is not None and found.st_nlink == 1 else 0
+    origin = records[0].origin if records else ""
+    return Garbage("artifact", str(path), size, origin, tuple(record.key for record in records))
+
+
+def _partials(layout: Layout, before: datetime) -> Iterator[Garbage]:
+    for partial, sidecar in _sidecars(layout):
+        if datetime.fromisoformat(sidecar.started_at) <= before and _is_free(layout, sidecar.key):
+            yield Garbage("partial", str(partial.path), partial.size_bytes(), sidecar.origin, (sidecar.key,))
+
+
+def _is_free(layout: Layout, key: str) -> bool:
+    with lock_if_free(layout.lock(key)) as free:
+        return free
+
+
+def _sidecars(layout: Layout) -> Iterator[tuple[Partial, Sidecar]]:
+    for path in (layout.root / "partial").glob("*.json"):
+        partial = Partial(path.with_suffix(".part"))
+        sidecar = partial.sidecar()
+        if sidecar is not None:
+            yield partial, sidecar
+
+
+def _quarantined(layout: Layout) -> Iterator[Garbage]:
+    for path in (layout.root / "bad").glob("*"):
+        yield Garbage("quarantined", str(path), path.stat().st_size, "")
+
+
+def _leftovers(layout: Layout, before: datetime) -> Iterator[Garbage]:
+    """Files that a killed process left half written, and bytes whose sidecar is gone."""
+    known = {partial.path for partial, _ in _sidecars(layout)}
+    bytes_alone = (path for path in (layout.root / "partial").glob("*.part") if path not in known)
+    for path in (*layout.root.glob(f"**/*{TEMPORARY}"), *bytes_alone):
+        found = path.stat()
+        if found.st_mtime <= before.timestamp():
+            key = path.name.partition(".")[0]
+            keys = (key,) if path.parent.name == "partial" and _is_free(layout, key) else ()
+            yield Garbage("leftover", str(path), found.st_size, "", keys)
+
+
+def _remove(layout: Layout, item: Garbage) -> None:
+    path = Path(item.path)
+    if item.kind == "partial":
+        Partial(path).discard()
+        return
+    if item.kind == "artifact":
+        for key in item.keys:
+            layout.record(key).unlink(missing_ok=True)
+        Memo(layout.memo).forget(path)
+    path.unlink(missing_ok=True)

@@ -1,0 +1,148 @@
+"""The cache on disk: where things lie, and the records and pins as values and files.
+
+    blobs/sha256-<hex>                    content, verified; whole or not there
+    sets/<hex>/<name>                     several files of one artifact under their own names: hard links to blobs
+    records/<key>.json                    provenance: which request brought which blobs, from where, when
+    partial/<key>.<part>.part, .json      unfinished downloads
+    pins/<instance>-<set>/<model>.json    which stack uses what
+    memo/  locks/  bad/                   digests by stat; one lock a request; what failed its check
+
+A record or pin that cannot be read is moved to `bad/` and counts as absent: the cache never refuses to work (R11 e).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from nexus_ctl.artifacts.disk import move, read_json, write_atomic
+from nexus_ctl.resources.artifact import Pin
+from nexus_ctl.resources.normal import digest
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """One file of an artifact; its bytes are the blob of its digest. `name` is relative, with `/`."""
+
+    name: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Provenance of a delivered request; never a secret."""
+
+    key: str
+    request: dict[str, Any]
+    origin: str
+    identity: str
+    files: tuple[StoredFile, ...]
+    fetched_at: str
+    """UTC, ISO 8601."""
+    version: str
+    """The nexusctl that fetched it."""
+    hub: dict[str, str] | None = None
+    """Repository, revision and commit of a hub source."""
+
+    @property
+    def sha256(self) -> str:
+        """Of the one file; of the list of names and digests when there are several."""
+        if len(self.files) == 1:
+            return self.files[0].sha256
+        return digest([[file.name, file.sha256] for file in self.files], 64)
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(file.size_bytes for file in self.files)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The folders of one cache."""
+
+    root: Path
+
+    def blob(self, sha256: str) -> Path:
+        return self.root / "blobs" / f"sha256-{sha256}"
+
+    def set_folder(self, record: Record) -> Path:
+        return self.root / "sets" / record.sha256[:32]
+
+    def record(self, key: str) -> Path:
+        return self.root / "records" / f"{key}.json"
+
+    def partial(self, key: str, part: str) -> Path:
+        return self.root / "partial" / f"{key}.{digest(part, 8)}.part"
+
+    def lock(self, key: str) -> Path:
+        return self.root / "locks" / key
+
+    @property
+    def memo(self) -> Path:
+        return self.root / "memo"
+
+    @property
+    def pins_lock(self) -> Path:
+        """Held while a pin is written or something unpinned removed, so that neither overtakes the other."""
+        return self.root / "locks" / "pins"
+
+    def bad(self, name: str) -> Path:
+        return self.root / "bad" / name
+
+    def pin(self, pin: Pin) -> Path:
+        return self.pins_folder(pin.instance, pin.set) / f"{pin.model}.json"
+
+    def pins_folder(self, instance: str, set_name: str) -> Path:
+        return self.root / "pins" / f"{instance}-{set_name}"
+
+    def read_record(self, key: str) -> Record | None:
+        return self._read_record(self.record(key))
+
+    def records(self) -> Iterator[Record]:
+        """All records, sorted by key."""
+        for path in sorted((self.root / "records").glob("*.json")):
+            record = self._read_record(path)
+            if record is not None:
+                yield record
+
+    def write_record(self, record: Record) -> None:
+        write_atomic(self.record(record.key), json.dumps(asdict(record), indent=1))
+
+    def read_pins(self, folder: str = "*") -> Iterator[Pin]:
+        """The pins of one folder, or of all stacks; sorted by file."""
+        for path in sorted((self.root / "pins").glob(f"{folder}/*.json")):
+            value = self._read(path)
+            if value is not None:
+                try:
+                    yield Pin(**value)
+                except TypeError:
+                    self.set_aside(path)
+
+    def write_pin(self, pin: Pin) -> None:
+        write_atomic(self.pin(pin), json.dumps(asdict(pin), indent=1))
+
+    def set_aside(self, path: Path) -> None:
+        """Move something that failed its check to `bad/`."""
+        if path.exists():
+            move(path, self.bad(path.name))
+
+    def _read_record(self, path: Path) -> Record | None:
+        value = self._read(path)
+        if value is None:
+            return None
+        try:
+            return Record(**{**value, "files": tuple(StoredFile(**file) for file in value["files"])})
+        except (TypeError, KeyError):
+            self.set_aside(path)
+            return None
+
+    def _read(self, path: Path) -> dict[str, Any] | None:
+        try:
+            return read_json(path)
+        except ValueError:
+            self.set_aside(path)
+            return None

@@ -1,0 +1,315 @@
+"""The contract of the model cache: what `nexus_ctl/artifacts/port.py` says, asked of the real one and of the fake."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from nexus_ctl.artifacts.cache import Cache
+from nexus_ctl.artifacts.port import Artifacts
+from nexus_ctl.artifacts.source import Means, Patience
+from nexus_ctl.errors import IntegrityError, Retryable, Terminal
+from nexus_ctl.resources.artifact import Artifact, Pin, Progress, Request
+from nexus_ctl.resources.model import Source
+from tests.fakes.artifacts import FakeArtifacts
+from tests.fakes.clock import FakeClock
+from tests.fakes.http_origin import HttpOrigin
+
+CONTENT = b"weights " * 5000
+OTHER = b"others! " * 5000
+
+
+@dataclass
+class Case:
+    """One adapter and the levers of its world."""
+
+    cache: Artifacts
+    put: Callable[[Request, bytes], None]
+    """The source of a request now has this content."""
+    cut: Callable[[Request, int], None]
+    """The next transfer breaks off at this byte, and no attempt of that fetch gets further."""
+    mend: Callable[[Request], None]
+    break_: Callable[[Request], None]
+    """The source is out of reach for one call."""
+    corrupt: Callable[[Request], None]
+    """The source delivers wrong bytes of the right length."""
+    transferred: Callable[[], int]
+    base: str
+    folder: Path
+
+    def url(self, name: str, sha256: str | None = None) -> Request:
+        return Request(Source(url=f"{self.base}/{name}"), sha256)
+
+    def delivered(self, request: Request, content: bytes = CONTENT) -> Artifact:
+        self.put(request, content)
+        return self.cache.fetch(request, self.cache.resolve(request), ignore)
+
+
+def ignore(progress: Progress) -> None:
+    """Nobody watches."""
+
+
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def a_pin(request: Request, model: str = "qwen3", set_name: str = "lab", sha256: str | None = None) -> Pin:
+    return Pin("i1", set_name, model, request.key, json.dumps({"sha256": sha256} if sha256 else {}))
+
+
+@pytest.fixture
+def real(tmp_path: Path) -> Iterator[Case]:
+    with HttpOrigin() as origin:
+
+        def path(request: Request) -> str:
+            assert request.source.url is not None
+            return request.source.url.removeprefix(origin.url)
+
+        def put(request: Request, content: bytes) -> None:
+            if request.source.path is not None:
+                Path(request.source.path).write_bytes(content)
+            else:
+                origin.put(path(request), content)
+
+        def cut(request: Request, byte: int) -> None:
+            origin.file(path(request)).cut_at, origin.file(path(request)).cut_times = byte, 99
+
+        def mend(request: Request) -> None:
+            origin.file(path(request)).cut_times = 0
+
+        def break_(request: Request) -> None:
+            origin.file(path(request)).busy = patience.failures
+
+        def corrupt(request: Request) -> None:
+            origin.file(path(request)).wrong_first_byte = True
+
+        patience = Patience(failures=2, stall_seconds=20)
+        cache = Cache(tmp_path / "cache", Means(FakeClock(), {}, patience))
+        yield Case(cache, put, cut, mend, break_, corrupt, lambda: origin.sent, origin.url, tmp_path)
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Case:
+    cache = FakeArtifacts()
+
+    def cut(request: Request, byte: int) -> None:
+        cache.cut_next = byte
+
+    def break_(request: Request) -> None:
+        cache.fail_next.append(Retryable("out of reach"))
+
+    def corrupt(request: Request) -> None:
+        cache.wrong.add(request.key)
+
+    return Case(
+        cache, cache.put, cut, lambda _: None, break_, corrupt, lambda: cache.transferred_bytes, "http://hub", tmp_path
+    )
+
+
+@pytest.fixture(params=["real", "fake"])
+def case(request: pytest.FixtureRequest) -> Case:
+    found: Case = request.getfixturevalue(request.param)
+    return found
+
+
+def test_what_is_not_here_is_offered_fetched_and_found(case: Case) -> None:
+    request = case.url("a.gguf")
+    case.put(request, CONTENT)
+    assert case.cache.find(request) is None
+    offer = case.cache.resolve(request)
+    assert (offer.size_bytes, offer.identity.partition(":")[0]) == (len(CONTENT), "etag")
+    told: list[Progress] = []
+    artifact = case.cache.fetch(request, offer, told.append)
+    assert (artifact.sha256, artifact.size_bytes) == (digest(CONTENT), len(CONTENT))
+    assert (artifact.identity, artifact.origin) == (offer.identity, offer.origin)
+    assert told[-1] == Progress("download", len(CONTENT), len(CONTENT))
+    assert case.cache.find(request) == artifact
+
+
+def test_fetching_again_transfers_nothing(case: Case) -> None:
+    request = case.url("a.gguf")
+    artifact = case.delivered(request)
+    before = case.transferred()
+    assert case.cache.fetch(request, case.cache.resolve(request), ignore) == artifact
+    assert case.transferred() == before
+
+
+def test_a_declared_digest_is_the_identity(case: Case) -> None:
+    request = case.url("a.gguf", digest(CONTENT))
+    assert case.delivered(request).identity == f"sha256:{digest(CONTENT)}"
+
+
+def test_content_that_is_not_the_declared_one_never_arrives(case: Case) -> None:
+    request = case.url("a.gguf", digest(OTHER))
+    with pytest.raises(IntegrityError, match=digest(OTHER)):
+        case.delivered(request)
+    assert case.cache.find(request) is None
+
+
+def test_wrong_bytes_of_the_right_length_never_arrive(case: Case) -> None:
+    request = case.url("a.gguf", digest(CONTENT))
+    case.put(request, CONTENT)
+    case.corrupt(request)
+    with pytest.raises(IntegrityError):
+        case.cache.fetch(request, case.cache.resolve(request), ignore)
+    assert case.cache.find(request) is None
+
+
+def test_the_same_content_from_elsewhere_needs_no_transfer_and_keeps_its_identity(case: Case) -> None:
+    first = case.delivered(case.url("a.gguf"))
+    before = case.transferred()
+    elsewhere = case.url("moved.gguf", digest(CONTENT))
+    found = case.cache.find(elsewhere)
+    assert found is not None
+    assert (found.identity, found.path) == (first.identity, first.path)
+    case.put(elsewhere, CONTENT)
+    assert case.cache.fetch(elsewhere, case.cache.resolve(elsewhere), ignore) == found
+    assert case.transferred() == before
+
+
+def test_no_source_is_terminal(case: Case) -> None:
+    with pytest.raises(Terminal) as caught:
+        case.cache.resolve(case.url("nowhere"))
+    assert caught.value.code == "no-such-source"
+
+
+def test_out_of_reach_is_retryable(case: Case) -> None:
+    request = case.url("a.gguf")
+    case.put(request, CONTENT)
+    case.break_(request)
+    with pytest.raises(Retryable):
+        case.cache.resolve(request)
+    assert case.cache.resolve(request).size_bytes == len(CONTENT)
+
+
+def test_an_interrupted_fetch_goes_on_where_it_was(case: Case) -> None:
+    request = case.url("a.gguf")
+    case.put(request, CONTENT)
+    offer = case.cache.resolve(request)
+    case.cut(request, 12_345)
+    with pytest.raises(Retryable):
+        case.cache.fetch(request, offer, ignore)
+    assert case.cache.find(request) is None
+    assert case.cache.partial_bytes(request) == 12_345
+    case.mend(request)
+    before = case.transferred()
+    assert case.cache.fetch(request, offer, ignore).sha256 == digest(CONTENT)
+    assert case.transferred() - before == len(CONTENT) - 12_345
+    assert case.cache.partial_bytes(request) == 0
+
+
+def test_a_source_that_moved_since_the_plan_is_refused(case: Case) -> None:
+    request = case.url("a.gguf")
+    case.put(request, CONTENT)
+    offer = case.cache.resolve(request)
+    case.put(request, OTHER)
+    with pytest.raises(Terminal) as caught:
+        case.cache.fetch(request, offer, ignore)
+    assert caught.value.code == "source-moved"
+    assert case.cache.find(request) is None
+
+
+def test_a_moved_source_is_only_seen_on_asking_and_replaces_on_fetching(case: Case) -> None:
+    request = case.url("a.gguf")
+    first = case.delivered(request)
+    case.put(request, OTHER)
+    assert case.cache.find(request) == first
+    offer = case.cache.resolve(request)
+    assert offer.identity != first.identity
+    assert case.cache.fetch(request, offer, ignore).sha256 == digest(OTHER)
+    found = case.cache.find(request)
+    assert found is not None
+    assert found.identity == offer.identity
+
+
+def test_a_path_is_used_in_place_and_its_content_is_its_identity(case: Case) -> None:
+    request = Request(Source(path=str(case.folder / "own.gguf")))
+    assert case.cache.find(request) is None
+    with pytest.raises(Terminal):
+        case.cache.resolve(request)
+    case.put(request, CONTENT)
+    found = case.cache.find(request)
+    assert found is not None
+    assert (found.path, found.identity) == (str(case.folder / "own.gguf"), f"sha256:{digest(CONTENT)}")
+    assert case.cache.fetch(request, case.cache.resolve(request), ignore) == found
+    case.put(request, OTHER)
+    changed = case.cache.find(request)
+    assert changed is not None
+    assert changed.identity == f"sha256:{digest(OTHER)}"
+    assert case.transferred() == 0
+
+
+def test_a_path_with_other_content_than_declared_is_refused(case: Case) -> None:
+    request = Request(Source(path=str(case.folder / "own.gguf")), digest(OTHER))
+    case.put(request, CONTENT)
+    assert case.cache.find(request) is None
+    with pytest.raises(IntegrityError):
+        case.cache.resolve(request)
+
+
+def test_pins_are_per_stack_sorted_and_replaced(case: Case) -> None:
+    request = case.url("a.gguf")
+    second, first, foreign = a_pin(request, "b"), a_pin(request, "a"), a_pin(request, "a", "other")
+    for pin in (second, first, foreign, second):
+        case.cache.pin(pin)
+    assert case.cache.pins("i1", "lab") == (first, second)
+    assert case.cache.pins("i1", "la") == ()
+    changed = Pin("i1", "lab", "a", "another-key", "{}", "delete")
+    case.cache.pin(changed)
+    assert case.cache.pins("i1", "lab") == (changed, second)
+
+
+def test_unpinning_keeps_the_bytes_unless_told(case: Case) -> None:
+    request = case.url("a.gguf")
+    artifact = case.delivered(request)
+    pin = a_pin(request)
+    case.cache.pin(pin)
+    assert case.cache.unpin(pin, delete_bytes=False) == 0
+    assert case.cache.pins("i1", "lab") == ()
+    assert case.cache.find(request) == artifact
+    case.cache.pin(pin)
+    assert case.cache.unpin(pin, delete_bytes=True) == len(CONTENT)
+    assert case.cache.find(request) is None
+
+
+@pytest.mark.parametrize("sha256", [None, digest(CONTENT)])
+def test_bytes_that_another_pin_holds_stay(case: Case, sha256: str | None) -> None:
+    """Also where the other Model declares the digest and never fetched anything itself."""
+    request = case.url("a.gguf")
+    artifact = case.delivered(request)
+    other = case.url("b.gguf", sha256) if sha256 else request
+    case.cache.pin(a_pin(request))
+    case.cache.pin(a_pin(other, set_name="other", sha256=sha256))
+    assert case.cache.unpin(a_pin(request), delete_bytes=True) == 0
+    assert case.cache.find(request) == artifact
+
+
+def test_unpinning_twice_is_done(case: Case) -> None:
+    pin = a_pin(case.url("a.gguf"))
+    case.cache.pin(pin)
+    case.cache.unpin(pin, delete_bytes=True)
+    assert case.cache.unpin(pin, delete_bytes=True) == 0
+
+
+def test_a_path_is_never_deleted(case: Case) -> None:
+    request = Request(Source(path=str(case.folder / "own.gguf")))
+    case.put(request, CONTENT)
+    case.cache.pin(a_pin(request))
+    assert case.cache.unpin(a_pin(request), delete_bytes=True) == 0
+    assert case.cache.find(request) is not None
+
+
+def test_the_fake_can_be_copied(fake: Case) -> None:
+    request = fake.url("a.gguf")
+    fake.delivered(request)
+    fake.break_(request)
+    before = copy.deepcopy(fake.cache)
+    fake.cache.pin(a_pin(request))
+    assert before.pins("i1", "lab") == ()
+    assert before.find(request) == fake.cache.find(request)

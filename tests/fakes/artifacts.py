@@ -1,0 +1,112 @@
+"""The model cache in memory: same answers, no disk, no network, no threads. It keeps the contract of the real one.
+
+All state is plain data: look at it, deep-copy it. Sources hold what `put` gave them; faults are `fail_next` (raised by
+the next resolve or fetch), `cut_next` (the next transfer breaks off there) and `wrong` (keys that deliver wrong bytes).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from nexus_ctl.artifacts.port import ProgressSink
+from nexus_ctl.errors import ActionError, IntegrityError, Retryable, Terminal
+from nexus_ctl.resources.artifact import Artifact, Offer, Pin, Progress, Request
+
+
+class FakeArtifacts:
+    """`delivered` and `pinned` are the cache; `transferred_bytes` and `fetches` count what it cost."""
+
+    def __init__(self) -> None:
+        self.sources: dict[str, Artifact] = {}
+        self.delivered: dict[str, Artifact] = {}
+        self.partials: dict[str, int] = {}
+        self.pinned: dict[tuple[str, str, str], Pin] = {}
+        self.fail_next: list[ActionError] = []
+        self.cut_next: int | None = None
+        self.wrong: set[str] = set()
+        self.transferred_bytes = 0
+        self.fetches = 0
+
+    def put(self, request: Request, content: bytes = b"weights", *, size_bytes: int | None = None) -> None:
+        """From now on the source of `request` has this content (of that pretended size)."""
+        sha256 = hashlib.sha256(content).hexdigest()
+        source = request.source
+        size = len(content) if size_bytes is None else size_bytes
+        if source.path is not None:
+            self.sources[request.key] = Artifact(source.path, sha256, size, f"sha256:{sha256}", source.path)
+            return
+        origin = source.url or (f"{source.pypi.package}!{source.pypi.member}" if source.pypi is not None else "")
+        identity = f"sha256:{request.sha256}" if request.sha256 is not None else f"etag:{sha256[:32]}"
+        self.sources[request.key] = Artifact(f"/cache/blobs/sha256-{sha256}", sha256, size, identity, origin)
+
+    def find(self, request: Request) -> Artifact | None:
+        if request.source.path is not None:
+            there = self.sources.get(request.key)
+            return there if there is not None and request.sha256 in (None, there.sha256) else None
+        found = self.delivered.get(request.key)
+        if found is None and request.sha256 is not None:
+            same = (self.delivered[key] for key in sorted(self.delivered))
+            found = next((artifact for artifact in same if artifact.sha256 == request.sha256), None)
+        return found
+
+    def resolve(self, request: Request, token: str | None = None) -> Offer:
+        there = self._there(request)
+        if request.source.path is not None and request.sha256 not in (None, there.sha256):
+            raise IntegrityError(f"{there.path} should be {request.sha256} but is {there.sha256}")
+        return Offer(there.identity, there.size_bytes, there.origin)
+
+    def partial_bytes(self, request: Request) -> int:
+        return self.partials.get(request.key, 0)
+
+    def fetch(self, request: Request, offer: Offer, progress: ProgressSink, token: str | None = None) -> Artifact:
+        found = self.find(request)
+        if found is not None and (request.sha256 is not None or found.identity == offer.identity):
+            return found
+        there = self._there(request)
+        if there.identity != offer.identity:
+            raise Terminal(f"{there.origin} changed since it was planned", code="source-moved")
+        self._transfer(request.key, there.size_bytes, progress)
+        if request.key in self.wrong or request.sha256 not in (None, there.sha256):
+            raise IntegrityError(f"{there.origin} should be {request.sha256 or there.sha256}")
+        self.delivered[request.key] = there
+        return there
+
+    def pins(self, instance: str, set_name: str) -> tuple[Pin, ...]:
+        return tuple(self.pinned[key] for key in sorted(self.pinned) if key[:2] == (instance, set_name))
+
+    def pin(self, pin: Pin) -> None:
+        self.pinned[pin.instance, pin.set, pin.model] = pin
+
+    def unpin(self, pin: Pin, *, delete_bytes: bool) -> int:
+        self.pinned.pop((pin.instance, pin.set, pin.model), None)
+        gone = self._digest(pin)
+        if not delete_bytes or gone is None or gone in map(self._digest, self.pinned.values()):
+            return 0
+        sizes = [artifact.size_bytes for artifact in self.delivered.values() if artifact.sha256 == gone]
+        self.delivered = {key: artifact for key, artifact in self.delivered.items() if artifact.sha256 != gone}
+        return sizes[0] if sizes else 0
+
+    def _there(self, request: Request) -> Artifact:
+        if self.fail_next:
+            raise self.fail_next.pop(0)
+        there = self.sources.get(request.key)
+        if there is None:
+            raise Terminal("there is no such source", code="no-such-source")
+        return there
+
+    def _transfer(self, key: str, size_bytes: int, progress: ProgressSink) -> None:
+        self.fetches += 1
+        have, end = self.partials.pop(key, 0), size_bytes if self.cut_next is None else self.cut_next
+        cut, self.cut_next = self.cut_next, None
+        self.transferred_bytes += end - have
+        if cut is not None:
+            self.partials[key] = cut
+        progress(Progress("download", end, size_bytes))
+        if cut is not None:
+            raise Retryable(f"the connection ended at byte {cut} of {size_bytes}")
+
+    def _digest(self, pin: Pin) -> str | None:
+        found = self.delivered.get(pin.key)
+        declared: str | None = json.loads(pin.spec).get("sha256") if pin.spec else None
+        return found.sha256 if found is not None else declared
