@@ -46,10 +46,9 @@ class Memory(Spec):
     """Flash attention."""
     kv_unified: Annotated[bool | None, Flag("--kv-unified", off="--no-kv-unified")] = None
     """One KV pool for all slots instead of an equal part for each."""
-    lock: Annotated[bool, Flag("--mlock")] = False
-    """Keep the weights in RAM."""
-    map: Annotated[bool, Flag("", off="--no-mmap")] = True
-    """Map the weights from the file instead of reading them."""
+    load_mode: Annotated[Literal["auto", "none", "mmap", "mlock", "mmap+mlock", "dio"] | None, Flag("--load-mode")] = None
+    """How the weights come into memory: `mmap` maps the file, `mlock` keeps them in RAM, `dio` reads past the page
+    cache, `none` just reads; the engine's default is `auto`."""
 
 
 class Gpu(Spec):
@@ -57,7 +56,7 @@ class Gpu(Spec):
 
     layers: Annotated[Literal["auto", "all"] | Annotated[int, Field(ge=0)] | None, Flag("--gpu-layers")] = None
     """Layers on the GPU: a number, `all`, or `auto`."""
-    split_mode: Annotated[Literal["none", "layer", "row"] | None, Flag("--split-mode")] = None
+    split_mode: Annotated[Literal["none", "layer", "row", "tensor"] | None, Flag("--split-mode")] = None
     """How the model is spread over several GPUs."""
     tensor_split: Annotated[list[Annotated[float, Field(ge=0)]] | None, Flag("--tensor-split")] = None
     """Share of each GPU, in order."""

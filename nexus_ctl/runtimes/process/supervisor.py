@@ -1,3 +1,4 @@
+# ruff: noqa: SIM105  # contextlib is not worth its memory here
 """The supervisor: one small process beside each running engine. Run as a file, in isolated mode, without site.
 
 It reads its order (JSON: argv, env, host, port, limits) from standard input, where secrets pass in memory only;
