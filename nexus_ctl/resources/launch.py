@@ -37,6 +37,42 @@ class Limits:
     memory_bytes: int | None = None
 
 
+ALL_GPUS = -1
+
+
+@dataclass(frozen=True, slots=True)
+class GpuRequest:
+    """GPUs that the replica must get: `count` of any (`ALL_GPUS` for every one), or those of `ids`.
+
+    An id is an index (`0`), a UUID (`GPU-...`, `MIG-...`) or a CDI name (`nvidia.com/gpu=0`). The engine sees them in
+    the order given.
+    """
+
+    count: int = 0
+    ids: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] = ("gpu",)
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """What a container may do beyond computing; other runtimes have nothing to confine with and ignore it.
+
+    Every container drops all capabilities, gains no privileges, and reaches nothing of the host but its mounts.
+    """
+
+    user: str = ""
+    """`uid` or `uid:gid`; empty = the image's own."""
+    read_only_root: bool = True
+    writable: tuple[str, ...] = ("/tmp",)
+    """Directories that are writable all the same, in memory."""
+    shm_bytes: int | None = None
+    """Size of `/dev/shm`; the engine's default is 64 MiB."""
+    pids: int = 4096
+    """Processes and threads at most."""
+    ulimits: Mapping[str, int] = field(default_factory=dict)
+    """Soft and hard limits by name without `RLIMIT_`, for example `memlock`; -1 is unlimited."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReadyProbe:
     """How readiness is asked: `GET path` answers 200. All times in seconds."""
@@ -66,3 +102,5 @@ class LaunchSpec:
     """The port inside a container. A process listens on a free port unless `fixed_listen` is given."""
     fixed_listen: str = ""
     """`host:port` that a process must listen on (the gateway); empty = any free loopback port."""
+    gpus: GpuRequest | None = None
+    sandbox: Sandbox = Sandbox()

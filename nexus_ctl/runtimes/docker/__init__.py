@@ -1,0 +1,14 @@
+"""The Docker runtime: each replica is one container on the engine of this machine.
+
+    container.py     Replica → what the engine is asked to create            pure
+    observation.py   what the engine tells → ObservedReplica                 pure
+    adoption.py      a foreign container → a manifest that would make it     pure
+    errors.py        every foreign error → ours
+    connection.py    which engine, and the client to it
+    secrets.py       secret values, in memory, for as long as a container runs
+    images.py        what images there are; pull
+    events.py        the engine's events as hints where to look
+    runtime.py       the port
+
+Only these modules import the Docker SDK, and nothing that `--help` or `validate` loads imports them.
+"""

@@ -1,0 +1,271 @@
+"""DockerRuntime: the runtime port on the Docker engine of this machine.
+
+Called by execution and by observing, from many threads and many nexusctl processes at once. The rule: the engine is
+the truth. What is kept here is only what the engine's list leaves out of a container (limits, exit, start time), for
+`DETAILS_SECONDS` at most and as long as the list shows the same state, so that looking at hundreds of unchanged
+containers is one call.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from docker.errors import APIError
+from docker.errors import NotFound as Missing
+
+from nexus_ctl.clock import Clock, SystemClock
+from nexus_ctl.errors import NotFound, Refused, Retryable, Terminal
+from nexus_ctl.resources.launch import Limits
+from nexus_ctl.resources.ownership import MANAGED_BY, PREFIX, Ownership
+from nexus_ctl.resources.replica import ObservedReplica, Replica
+from nexus_ctl.runtimes.docker import connection, networks
+from nexus_ctl.runtimes.docker.container import (
+    SECRET_NAMES,
+    SHELL,
+    ImageFacts,
+    container_config,
+    limit_fields,
+    program,
+    with_secret_mount,
+)
+from nexus_ctl.runtimes.docker.errors import translated
+from nexus_ctl.runtimes.docker.images import image_facts
+from nexus_ctl.runtimes.docker.observation import observed_replica
+from nexus_ctl.runtimes.docker.secrets import SecretFiles
+from nexus_ctl.runtimes.port import Capabilities
+
+if TYPE_CHECKING:
+    from docker import APIClient
+
+DETAILS_SECONDS = 30.0
+"""How old the details of a container may be whose state, name and ports have not changed (R21's full observe)."""
+CALLS_AT_ONCE = 8
+"""The engine gains nothing from more."""
+REMOVAL_SECONDS = 60.0
+POLL_SECONDS = 0.1
+
+
+class DockerRuntime:
+    """Replicas as containers. See the package for where each part lies."""
+
+    def __init__(
+        self, instance: str, url: str = "", clock: Clock | None = None, secrets: SecretFiles | None = None
+    ) -> None:
+        self.url = connection.engine_url(url)
+        self.instance = instance
+        self._clock = clock or SystemClock()
+        self._secrets = secrets or SecretFiles()
+        self._details: dict[str, tuple[object, float, ObservedReplica]] = {}
+
+    @cached_property
+    def api(self) -> APIClient:
+        """The client, connected with the first use. Raises RuntimeUnreachable."""
+        return connection.connect(self.url)
+
+    @cached_property
+    def _cores(self) -> int:
+        with translated(self.url):
+            return int(self.api.info()["NCPU"])
+
+    def capabilities(self) -> Capabilities:
+        return Capabilities(driver="docker", fractional_cpu=True, gpus=True, images=True)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        if "api" in self.__dict__:
+            self.api.close()
+
+    # look
+
+    def list(self) -> tuple[ObservedReplica, ...]:
+        labels = [f"{MANAGED_BY}=nexusctl", f"{PREFIX}instance={self.instance}"]
+        with translated(self.url):
+            rows = self.api.containers(all=True, filters={"label": labels})
+        with ThreadPoolExecutor(CALLS_AT_ONCE) as pool:
+            seen = [replica for replica in pool.map(self._detailed, rows) if replica is not None]
+        self._details = {key: self._details[key] for key in (row["Id"] for row in rows) if key in self._details}
+        ours = (replica for replica in seen if replica.owner is not None)
+        return tuple(sorted(ours, key=lambda replica: replica.name))
+
+    def inspect(self, name: str) -> ObservedReplica | None:
+        found = self._inspect(name)
+        return observed_replica(found) if found is not None and found["Name"] == f"/{name}" else None
+
+    def forget_details(self, runtime_id: str = "") -> None:
+        """Read the details of this container (of all, by default) anew with the next list; an event told so."""
+        if runtime_id:
+            self._details.pop(runtime_id, None)
+        else:
+            self._details.clear()
+
+    # act
+
+    def create(self, replica: Replica) -> None:
+        launch = replica.launch
+        if not launch.image:
+            raise Terminal(f"{replica.name}: no container image is given", hint="name one in engine.<engine>.image")
+        if words := self._too_many_cores(launch.limits):
+            raise Terminal(f"{replica.name}: {words}")
+        image = image_facts(self.api, launch.image)
+        with translated(replica.name), networks.network_of(self.api, replica.owner) as network_id:
+            config = container_config(replica, image, network_id)
+            if launch.secret_env:
+                config = with_secret_mount(config, str(self._secrets.folder(replica.name)))
+            made = self.api.create_container_from_config(config, name=replica.name)
+            if fault := self._missing_program(made["Id"], replica, image):
+                self.api.remove_container(made["Id"])
+                raise fault
+
+    def start(self, name: str, secrets: Mapping[str, str]) -> None:
+        found = self._known(name)
+        if found["State"]["Running"]:
+            return
+        names = [word for word in (found["Config"].get("Labels") or {}).get(SECRET_NAMES, "").split(",") if word]
+        if missing := [word for word in names if word not in secrets]:
+            raise Refused(f"{name}: no value for the secret {', '.join(missing)}")
+        if names:
+            self._secrets.write(name, {word: secrets[word] for word in names})
+        try:
+            with translated(name):
+                self.api.start(found["Id"])
+        except Exception:
+            self._secrets.forget(name)
+            raise
+        finally:
+            self.forget_details(found["Id"])
+
+    def stop(self, name: str, grace_seconds: float) -> None:
+        found = self._known(name)
+        with translated(name):
+            self.api.stop(found["Id"], timeout=math.ceil(grace_seconds))
+        self._secrets.forget(name)
+        self.forget_details(found["Id"])
+
+    def remove(self, name: str) -> None:
+        found = self._known(name)
+        with translated(name):
+            try:
+                self.api.remove_container(found["Id"], v=True)
+            except APIError as error:
+                if "is already in progress" not in str(error):
+                    raise
+                self._await_removal(found["Id"], name)
+            self._secrets.remove(name)
+            if owner := Ownership.from_labels(found["Config"].get("Labels") or {}):
+                networks.leave(self.api, owner)
+
+    def update(self, name: str, limits: Limits) -> None:
+        found = self._known(name)
+        if words := self._too_many_cores(limits):
+            raise Refused(f"{name}: {words}")
+        fields = limit_fields(limits)
+        try:
+            with translated(name):
+                self.api.update_container(
+                    found["Id"],
+                    cpu_period=fields["CpuPeriod"],
+                    cpu_quota=fields["CpuQuota"],
+                    mem_limit=fields["Memory"],
+                    memswap_limit=fields["MemorySwap"],
+                )
+        except (Terminal, Retryable) as error:
+            raise Refused(error.detail, hint=error.hint) from error
+        self.forget_details(found["Id"])
+        now = observed_replica(self._known(name)).limits
+        if now != limits:
+            raise Refused(f"{name}: the engine keeps {now} where {limits} was set")
+
+    # listen
+
+    def logs(self, name: str, *, tail: int | None = None, follow: bool = False) -> Iterator[str]:
+        found = self._known(name)
+        if tail == 0 and not follow:
+            return
+        rest = b""
+        with translated(name):
+            chunks = self.api.logs(
+                found["Id"],
+                stream=True,
+                follow=follow and found["State"]["Running"],
+                tail="all" if tail is None else tail,
+            )
+            for chunk in chunks:
+                *lines, rest = (rest + chunk).split(b"\n")
+                yield from (line.decode(errors="replace") for line in lines)
+        if rest:
+            yield rest.decode(errors="replace")
+
+    def progress(self, name: str) -> str:
+        found = self._known(name)
+        with translated(name):
+            last = self.api.logs(found["Id"], tail=1, timestamps=True)
+        return last.partition(b" ")[0].decode()
+
+    # inner workings
+
+    def _detailed(self, row: Mapping[str, Any]) -> ObservedReplica | None:
+        """A row of the list with its details; None when it went meanwhile."""
+        key = row["Id"]
+        token = (row["State"], row["Names"], row["Ports"], row["State"] == "running" or row["Status"][:12])
+        known = self._details.get(key)
+        if known is not None and known[0] == token and self._clock.monotonic() - known[1] < DETAILS_SECONDS:
+            return known[2]
+        found = self._inspect(key)
+        if found is None:
+            return None
+        replica = observed_replica(found)
+        self._details[key] = (token, self._clock.monotonic(), replica)
+        return replica
+
+    def _inspect(self, key: str) -> dict[str, Any] | None:
+        with translated(key):
+            try:
+                found: dict[str, Any] = self.api.inspect_container(key)
+            except Missing:
+                return None
+        return found
+
+    def _known(self, name: str) -> dict[str, Any]:
+        found = self._inspect(name)
+        if found is None or found["Name"] != f"/{name}":
+            raise NotFound(f"there is no container {name}")
+        return found
+
+    def _too_many_cores(self, limits: Limits) -> str:
+        """The engine accepts a quota beyond the machine, which would be no limit."""
+        asked = limits.cpu_cores
+        return f"{asked:g} cores asked, {self._cores} there" if asked is not None and asked > self._cores else ""
+
+    def _missing_program(self, container_id: str, replica: Replica, image: ImageFacts) -> Terminal | None:
+        """Why what would run is not in the image. Asked before the start, which is too late for a replacement."""
+        launch = replica.launch
+        first = program(launch.argv, image)[0]
+        if first not in image.entrypoint[:1] and not self._has(container_id, first, image.path):
+            return Terminal(f"{replica.name}: there is no program {first!r} in {launch.image}")
+        if launch.secret_env and not self._has(container_id, SHELL, ()):
+            return Terminal(
+                f"{replica.name}: {launch.image} has no {SHELL}, by which {', '.join(sorted(launch.secret_env))} "
+                "would reach the engine as a secret",
+                hint="use an image with a shell, or mount a file the engine reads the secret from",
+            )
+        return None
+
+    def _has(self, container_id: str, word: str, path: Sequence[str]) -> bool:
+        places = [word] if "/" in word else [f"{folder}/{word}" for folder in path]
+        address = f"{self.api.base_url}/v{self.api.api_version}/containers/{container_id}/archive"
+        return any(
+            self.api.head(address, params={"path": place}, timeout=connection.TIMEOUT_SECONDS).ok for place in places
+        )
+
+    def _await_removal(self, container_id: str, name: str) -> None:
+        """Somebody else's removal is under way: wait until it is done."""
+        deadline = time.monotonic() + REMOVAL_SECONDS
+        while self._inspect(container_id) is not None:
+            if time.monotonic() > deadline:
+                raise Retryable(f"{name}: the engine is still removing it")
+            time.sleep(POLL_SECONDS)
