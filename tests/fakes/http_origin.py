@@ -71,9 +71,7 @@ class HttpOrigin:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for file in self._files.values():
             if file.gate is not None:
                 file.gate.set()
