@@ -142,14 +142,14 @@ def _renamed(seen: Look) -> dict[Ref, Ref]:
 def _hold_cap(stack: Stack, going: set[Ref], seen: Look, options: Options) -> None:
     if not stack.resources and going:
         raise Blocked("the manifests declare nothing at all; pruning everything is refused", hint="nexusctl delete")
+    objects = {ref for ref in seen.applied if ref.kind in KINDS}
     limit = options.max_prune
     if limit is None:
-        limit = max(PRUNE_FLOOR, int(len(seen.applied) * PRUNE_SHARE))
-    count = len([ref for ref in going if ref.kind != GATEWAY])
+        limit = max(PRUNE_FLOOR, int(len(objects) * PRUNE_SHARE))
+    count = len(going & objects)
     if count > limit:
-        names = ", ".join(map(str, sorted(going)))
         raise Blocked(
-            f"pruning would remove {count} of {len(seen.applied)} objects, more than {limit}: {names}",
+            f"pruning would remove {count} of {len(objects)} objects, more than {limit}: {_names(going & objects)}",
             hint=f"nexusctl apply --prune --max-prune {count}",
         )
 

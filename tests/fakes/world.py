@@ -1,0 +1,169 @@
+"""FakeWorld: everything outside nexusctl in memory, with real semantics, and a session to work on it.
+
+`FakeWorld` is what survives a crash: runtimes, cache, routing table, store. `session()` is one process: make a new one
+to "start nexusctl again". `apply` goes the product's own way, only on fakes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from controllers.base import Scene
+from controllers.cycle import Result, Session, carry_out, plan_for
+from controllers.model import request_of
+from controllers.reconciler import Options
+from nexus_ctl.execution.world import World
+from nexus_ctl.planning.plan import Plan
+from nexus_ctl.resources.declared import Stack
+from nexus_ctl.resources.replica import ReplicaState
+from nexus_ctl.resources.secret import ValueFrom
+from nexus_ctl.runtimes.port import Capabilities
+from nexus_ctl.store.store import Store
+from tests.fakes.artifacts import FakeArtifacts
+from tests.fakes.clock import FakeClock
+from tests.fakes.inline import inline_workers
+from tests.fakes.routing import FakeRouting
+from tests.fakes.runtime import FakeRuntime
+
+INSTANCE = "5f0c2b9ad1e3"
+Wrap = Callable[[World, Store], tuple[World, Any]]
+
+
+@dataclass
+class FakeWorld:
+    """What is there whether nexusctl runs or not."""
+
+    clock: FakeClock = field(default_factory=FakeClock)
+    instance: str = INSTANCE
+    memory_bytes: int | None = None
+    ready_after: float = 2.0
+    secrets: dict[str, str] = field(default_factory=dict)
+    free_bytes: int | None = 64 * 2**30
+
+    def __post_init__(self) -> None:
+        plain = Capabilities(driver="fake", fractional_cpu=True, gpus=False, images=False)
+        self.runtime = FakeRuntime(
+            self.clock, self.instance, ready_after=self.ready_after, memory_bytes=self.memory_bytes, capabilities=plain
+        )
+        self.host = FakeRuntime(self.clock, self.instance)
+        self.artifacts = FakeArtifacts()
+        self.routing = FakeRouting()
+        self.store = Store.open("sqlite://", self.clock)
+        self.runs = 0
+
+    def world(self) -> World:
+        """Every port, unbroken."""
+        return World(
+            runtime=self.runtime,
+            host=self.host,
+            artifacts=self.artifacts,
+            routing=self.routing,
+            prober=_BothProbers(self.runtime, self.host),
+            secret=self.secret,
+            redact=self.redact,
+            fingerprint=_fingerprint,
+            clock=self.clock,
+            free_memory=lambda: self.free_bytes,
+        )
+
+    def secret(self, source: ValueFrom) -> str:
+        """The value behind a reference by environment variable."""
+        return self.secrets[source.env or ""]
+
+    def redact(self, text: str) -> str:
+        """No secret value survives."""
+        for value in self.secrets.values():
+            text = text.replace(value, "***")
+        return text
+
+    def lose_store(self) -> None:
+        """The database is gone."""
+        self.store.close()
+        self.store = Store.open("sqlite://", self.clock)
+
+    def session(self, wrap: Wrap | None = None, set_name: str = "demo", version: str = "1.0") -> Session:
+        """One process of nexusctl."""
+        self.runs += 1
+        world, store = wrap(self.world(), self.store) if wrap else (self.world(), self.store)
+        scene = Scene(
+            set=set_name,
+            instance=self.instance,
+            version=version,
+            capabilities=self.runtime.capabilities(),
+            table_path="/state/gateway/table.json",
+        )
+        return Session(world, store, scene, inline_workers(), self.clock, f"op{self.runs}", "tester", "apply")
+
+    def plan(self, stack: Stack, options: Options = Options(), **session: Any) -> Plan:
+        """What would be done."""
+        return plan_for(self.session(set_name=stack.name, **session), stack, options)[1]
+
+    def apply(self, stack: Stack, options: Options = Options(), wrap: Wrap | None = None, **session: Any) -> Result:
+        """Plan and carry out, as one process."""
+        process = self.session(wrap, set_name=stack.name, **session)
+        seen, plan = plan_for(process, stack, options)
+        return carry_out(process, stack, seen, plan, report=lambda _: None)
+
+    def state(self) -> Mapping[str, Any]:
+        """The world as one comparable value: what exists and runs, never how it came about."""
+        things = {
+            name: (thing.state, thing.owner and (thing.owner.kind, thing.owner.name, thing.owner.replica), thing.limits)
+            for runtime in (self.runtime, self.host)
+            for name, thing in runtime.things.items()
+        }
+        table = self.routing.table
+        endpoints = {
+            deployment: {name: self._stands_behind(name, address) for name, address in rows.items()}
+            for deployment, rows in table.endpoints.items()
+        }
+        return {
+            "things": things,
+            "endpoints": endpoints,
+            "presets": dict(table.presets),
+            "routes": dict(table.routes),
+            "pins": self.artifacts.pins(self.instance, "demo"),
+            "files": {key: artifact.sha256 for key, artifact in self.artifacts.delivered.items()},
+        }
+
+    def _stands_behind(self, name: str, address: str) -> bool:
+        thing = self.runtime.things.get(name)
+        return thing is not None and thing.address == address
+
+    def answers(self, route: str = "chat") -> bool:
+        """Whether a request to a route would be answered now."""
+        table = self.routing.table
+        entry = table.routes.get(route)
+        backends = [backend.deployment for backend in entry.backends] if entry else []
+        published = [(name, address) for each in backends for name, address in table.endpoints.get(each, {}).items()]
+        return any(
+            self._stands_behind(name, address)
+            and self.runtime.things[name].state is ReplicaState.RUNNING
+            and self.runtime._ready_at(self.runtime.things[name]) <= self.clock.monotonic()
+            for name, address in published
+        )
+
+
+class _BothProbers:
+    """Asks whichever runtime the address belongs to."""
+
+    def __init__(self, *runtimes: FakeRuntime) -> None:
+        self._runtimes = runtimes
+
+    def look(self, address: str, probe: Any) -> Any:
+        answers = [runtime.look(address, probe) for runtime in self._runtimes]
+        return min(answers, key=["ready", "loading", "down"].index)
+
+
+def _fingerprint(values: Mapping[str, str]) -> str:
+    return hashlib.sha256(repr(sorted(values.items())).encode()).hexdigest()[:16] if values else ""
+
+
+def offer(world: FakeWorld, stack: Stack, size: int = 1000) -> None:
+    """Have the sources of a stack's models deliver something."""
+    for resource in stack.resources.values():
+        if resource.kind == "Model":
+            content = repr(resource.spec.source).encode()
+            world.artifacts.put(request_of(resource.spec), content, size_bytes=size)
