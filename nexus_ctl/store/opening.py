@@ -40,18 +40,8 @@ def open_database(target: str | Path) -> tuple[Database, tuple[str, ...]]:
     file = _file(url)
     if file is None:
         return _prepared(url), ()
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        hint = "make sure that its directory exists and is writable for this user"
-        raise StoreError(f"{file.parent}: {error.strerror}", hint=hint) from error
-    try:
-        return _prepared(url, check=True), ()
-    except StoreError as error:
-        if not is_damaged(error):
-            raise
     with _alone_in(file.parent):
-        try:  # another process may have mended it while we waited
+        try:
             return _prepared(url, check=True), ()
         except StoreError as error:
             if not is_damaged(error):
@@ -131,8 +121,17 @@ def _file(url: URL) -> Path | None:
 
 @contextmanager
 def _alone_in(directory: Path) -> Iterator[None]:
-    """Only one process at a time puts a file aside, lest the second should take away what the first made afresh."""
-    descriptor = os.open(directory, os.O_RDONLY)
+    """One opener at a time.
+
+    The second to find a file damaged must not take away what the first made afresh; and SQLite's switch to WAL, of a
+    new file, fails at once instead of waiting when two do it together.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(directory, os.O_RDONLY)
+    except OSError as error:
+        hint = "make sure that its directory exists and is writable for this user"
+        raise StoreError(f"{directory}: {error.strerror}", hint=hint) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

@@ -145,3 +145,27 @@ def test_an_impossible_directory_is_a_machine_error(tmp_path: Path) -> None:
         StateLock(tmp_path / "file" / "x", "a", FakeClock()).acquire(),
     ):
         pytest.fail("no lock there")
+
+
+def test_a_note_that_cannot_be_written_is_a_machine_error_and_leaves_no_lock(tmp_path: Path) -> None:
+    (tmp_path / "lock.json").mkdir()
+    lock = StateLock(tmp_path, "apply", FakeClock())
+    with pytest.raises(MachineError, match="Is a directory"), lock.acquire():
+        pytest.fail("nobody could say who holds it")
+    (tmp_path / "lock.json").rmdir()
+    with lock.acquire():
+        pass
+
+
+def test_a_holder_of_another_user_without_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: object) -> None:
+        raise PermissionError
+
+    def nameless() -> str:
+        raise KeyError("uid not found")
+
+    monkeypatch.setattr("os.kill", forbidden)
+    monkeypatch.setattr("getpass.getuser", nameless)
+    lock = StateLock(tmp_path, "apply", FakeClock())
+    with lock.acquire(), pytest.raises(LockBusy, match=rf"pid {os.getpid()} \({os.getuid()}@"), lock.acquire():
+        pytest.fail("two holders")
