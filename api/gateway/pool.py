@@ -7,6 +7,7 @@ engine may have closed it.
 from __future__ import annotations
 
 import asyncio
+import os
 
 from api.gateway.choose import Endpoint
 from api.gateway.upstream import Answer, Call, UpstreamConnection
@@ -49,7 +50,7 @@ class Pool:
         except TimeoutError:
             call.answer_failed("it did not accept a connection in time", sent=False)
         except OSError as error:
-            call.answer_failed(error.strerror or str(error), sent=False)
+            call.answer_failed(_reason(error), sent=False)
         else:
             self.opened += 1
             if call.aborted:
@@ -93,3 +94,8 @@ class Pool:
         for task in self._connecting:
             task.cancel()
         self.sweep(float("inf"))
+
+
+def _reason(error: OSError) -> str:
+    """What the system says; asyncio's own words for it hold an address that the reader has not asked for."""
+    return os.strerror(error.errno).lower() if error.errno and error.errno > 0 else str(error)

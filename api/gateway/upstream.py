@@ -1,9 +1,9 @@
 """The engines' side: one call to an engine, over one HTTP/1.1 connection that carries many, one after the other.
 
 Below `exchange`, beside `pool`. The answer is parsed only for its frame and handed on as read: one call of
-`Answer.received` per read of the socket. The rules it keeps: a request goes out twice only when an idle connection turned out to be closed
-and not a byte came back; nothing touches a connection after it went back to the pool, for whoever hears of the end
-may start the next call on it at once; a connection rests paused never.
+`Answer.received` per read of the socket. The rules it keeps: a request goes out twice only when an idle connection
+turned out to be closed and not a byte came back; nothing touches a connection after it went back to the pool, for
+whoever hears of the end may start the next call on it at once; a connection never rests paused.
 """
 
 from __future__ import annotations

@@ -1,0 +1,46 @@
+"""FakeRouting: the routing table and a gateway's counters in memory. Deep-copyable, so a world can be forked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from nexus_ctl.resources.routing import Table
+
+
+class FakeRouting:
+    """`Routing` without a file. Tests set what the gateway would say.
+
+    `open_requests`: replica → requests open. `gateway_running`: whether it answers at all. `gateway_loads`: whether
+    it takes up new tables; while it lags behind, no replica counts as idle.
+    """
+
+    def __init__(self, table: Table | None = None) -> None:
+        self.table = table or Table()
+        self.writes = 0
+        self.open_requests: dict[str, int] = {}
+        self.gateway_running = True
+        self.gateway_loads = True
+        self._loaded = self.table
+
+    def read(self) -> Table:
+        """The present table."""
+        return self.table
+
+    def change(self, edit: Callable[[Table], Table]) -> Table:
+        """As the file does it: next revision, no write when equal."""
+        wanted = msgspec.structs.replace(edit(self.table), revision=self.table.revision)
+        if wanted != self.table:
+            self.table = msgspec.structs.replace(wanted, revision=self.table.revision + 1)
+            self.writes += 1
+        return self.table
+
+    def in_flight(self, replica: str) -> int | None:
+        """As the file does it: None without a gateway, never below 1 while the gateway lags behind."""
+        if not self.gateway_running:
+            return None
+        if self.gateway_loads:
+            self._loaded = self.table
+        count = self.open_requests.get(replica, 0)
+        return count if self._loaded == self.table else max(1, count)
