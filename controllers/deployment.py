@@ -14,6 +14,7 @@ from typing import Any
 
 from controllers.base import Assessment, Controller, Scene, Sighting
 from controllers.removal import removal
+from controllers.renaming import former_names
 from nexus_ctl.engines import table as engines
 from nexus_ctl.errors import ActionError
 from nexus_ctl.execution.world import World
@@ -26,7 +27,7 @@ from nexus_ctl.planning.replicas import Fleet, Seen, plan_replicas, with_reasons
 from nexus_ctl.planning.sizes import human_bytes
 from nexus_ctl.resources.conditions import Condition
 from nexus_ctl.resources.deployment import DeploymentSpec
-from nexus_ctl.resources.envelope import RENAMED_FROM, Ref, Resource
+from nexus_ctl.resources.envelope import Ref, Resource
 from nexus_ctl.resources.field import OnChange
 from nexus_ctl.resources.launch import ReadyProbe
 from nexus_ctl.resources.normal import Normal, canonical_json
@@ -87,7 +88,7 @@ def observe(
     result = {}
     for ref in refs:
         resource = desired.get(ref)
-        names = former_names(resource, scene) | {ref.name}
+        names = {ref.name, *(former_names(resource, scene.recorded) if resource is not None else ())}
         views = tuple(view for name in sorted(names) for view in by_owner.get(name, ()))
         rows = [(name, *row) for name in sorted(names) for row in sighting.table.endpoints.get(name, {}).items()]
         endpoints = {replica: address for _, replica, address in rows}
@@ -216,15 +217,6 @@ def made_from(owner: Ownership) -> dict[str, Any]:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def former_names(desired: Resource[Any] | None, scene: Scene) -> set[str]:
-    """Names this object had: by annotation, and as the store remembers (R19)."""
-    if desired is None:
-        return set()
-    recorded = scene.recorded.get(desired.ref)
-    annotated = desired.metadata.annotations.get(RENAMED_FROM, "")
-    return {name for name in (annotated, *(recorded.former_names if recorded else ())) if name}
 
 
 def _obstacle(ref: Ref, desired: Resource[DeploymentSpec], observed: ObservedDeployment, scene: Scene) -> Change | None:

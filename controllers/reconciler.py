@@ -11,13 +11,14 @@ from typing import Any
 
 from controllers.base import Assessment, Scene, Sighting
 from controllers.gateway import KIND as GATEWAY
+from controllers.renaming import former_names
 from controllers.table import CONTROLLERS
 from nexus_ctl.errors import Blocked
 from nexus_ctl.execution.world import World
 from nexus_ctl.planning.change import REMOVING, Change, Reason, Verb
 from nexus_ctl.planning.plan import Plan, assemble, blocked
 from nexus_ctl.resources.declared import Stack, dependencies, references
-from nexus_ctl.resources.envelope import RENAMED_FROM, Metadata, Ref, Resource
+from nexus_ctl.resources.envelope import Metadata, Ref, Resource
 from nexus_ctl.resources.kinds import KINDS
 from nexus_ctl.resources.normal import Normal
 from nexus_ctl.resources.observed import Recorded
@@ -25,6 +26,9 @@ from nexus_ctl.resources.observed import Recorded
 PRUNE_SHARE = 0.3
 PRUNE_FLOOR = 3
 """Without `--max-prune`, at most this share of the set's objects, and at least this many, may go at once (R17)."""
+
+STAYING = frozenset({"protected", "suspended", "in_use"})
+"""Reasons of blocked objects that exist and stay; they hold nobody up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,8 @@ def reconcile(stack: Stack, seen: Look, options: Options, runtime: str = "") -> 
         wanted = seen.desired.get(ref) if ref not in remove else None
         changes.append(CONTROLLERS[ref.kind].plan(ref, wanted, seen.observed[ref], seen.scene))
     if options.only is None:
-        changes += [Change(old, Verb.FORGET, (Reason("renamed", after=str(new)),)) for old, new in renamed.items()]
+        forgotten = {old: new for old, new in renamed.items() if old in seen.recorded}
+        changes += [Change(old, Verb.FORGET, (Reason("renamed", after=str(new)),)) for old, new in forgotten.items()]
     changes = _refuse_in_use(changes, seen)
     edges = _edges(seen, changes)
     waves = {ref: resource.metadata.wave for ref, resource in seen.desired.items()}
@@ -134,9 +139,13 @@ def _undeclared(seen: Look) -> set[Ref]:
 
 
 def _renamed(seen: Look) -> dict[Ref, Ref]:
-    """Former ref → the declared ref that took its place (R19)."""
-    names = {ref: res.metadata.annotations.get(RENAMED_FROM, "") for ref, res in seen.desired.items()}
-    return {Ref(ref.kind, old): ref for ref, old in names.items() if old and Ref(ref.kind, old) in _undeclared(seen)}
+    """Former ref → the declared ref that took its place (R19), for every former name that something still bears."""
+    return {
+        Ref(ref.kind, old): ref
+        for ref, resource in seen.desired.items()
+        for old in former_names(resource, seen.recorded)
+        if Ref(ref.kind, old) in seen.applied and Ref(ref.kind, old) not in seen.desired
+    }
 
 
 def _hold_cap(stack: Stack, going: set[Ref], seen: Look, options: Options) -> None:
@@ -174,17 +183,14 @@ def _refuse_in_use(changes: list[Change], seen: Look) -> list[Change]:
 
 def _hold_dependents(changes: list[Change], edges: Mapping[Ref, frozenset[Ref]]) -> list[Change]:
     """What depends on a blocked object that does not exist yet cannot be made either."""
-    stuck = {
-        c.ref for c in changes if c.verb is Verb.BLOCKED and c.codes[0] not in ("protected", "suspended", "in_use")
-    }
-    held: list[Change] = []
-    for change in changes:
-        missing = edges.get(change.ref, frozenset()) & stuck
-        if change.verb in (Verb.CREATE,) and missing and change.ref.kind == "Deployment":
-            held.append(blocked(change.ref, Reason("dependency_blocked", source="dependency", detail=_names(missing))))
-        else:
-            held.append(change)
-    return held
+    held = {change.ref: change for change in changes}
+    stuck = {change.ref for change in changes if change.verb is Verb.BLOCKED and change.codes[0] not in STAYING}
+    while stuck:
+        waiting = {ref: edges[ref] & stuck for ref in held if held[ref].verb is Verb.CREATE and edges[ref] & stuck}
+        for ref, missing in waiting.items():
+            held[ref] = blocked(ref, Reason("dependency_blocked", source="dependency", detail=_names(missing)))
+        stuck = set(waiting)
+    return list(held.values())
 
 
 def _names(refs: set[Ref] | frozenset[Ref]) -> str:

@@ -34,7 +34,7 @@ JOURNAL = frozenset({"begin", "done", "failed"})
 OBJECTS = frozenset({"declare", "forget", "rename", "request_deletion", "write_status"})
 
 
-class Died(BaseException):  # noqa: N818 - not an error of the program: its end
+class Died(BaseException):
     """The process is gone. No handler of the product may catch this."""
 
 

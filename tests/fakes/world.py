@@ -29,6 +29,7 @@ from tests.fakes.routing import FakeRouting
 from tests.fakes.runtime import FakeRuntime
 
 INSTANCE = "5f0c2b9ad1e3"
+EVERYTHING = Options()
 Wrap = Callable[[World, Store], tuple[World, Any]]
 
 
@@ -97,11 +98,11 @@ class FakeWorld:
         )
         return Session(world, store, scene, inline_workers(), self.clock, f"op{self.runs}", "tester", "apply")
 
-    def plan(self, stack: Stack, options: Options = Options(), **session: Any) -> Plan:
+    def plan(self, stack: Stack, options: Options = EVERYTHING, **session: Any) -> Plan:
         """What would be done."""
         return plan_for(self.session(set_name=stack.name, **session), stack, options)[1]
 
-    def apply(self, stack: Stack, options: Options = Options(), wrap: Wrap | None = None, **session: Any) -> Result:
+    def apply(self, stack: Stack, options: Options = EVERYTHING, wrap: Wrap | None = None, **session: Any) -> Result:
         """Plan and carry out, as one process."""
         process = self.session(wrap, set_name=stack.name, **session)
         seen, plan = plan_for(process, stack, options)
