@@ -66,6 +66,10 @@ class GatewayError(Exception):
         return msgspec.json.encode({"error": error})
 
 
+NOT_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding a client's bytes may raise; the last one for nesting without end."""
+
+
 class _Ask(msgspec.Struct):
     model: str | None = None
 
@@ -79,7 +83,7 @@ def model_of(body: bytes) -> str:
         model = _ask.decode(body).model
     except msgspec.ValidationError as error:
         raise GatewayError(400, f"the request body is not usable: {error}", code="invalid_body") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except NOT_JSON as error:
         raise GatewayError(400, f"the request body is not JSON: {error}", code="invalid_json") from error
     if not model:
         raise GatewayError(400, "you must provide a model parameter", code="missing_model", param="model")

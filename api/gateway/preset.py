@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from api.gateway.openai import GatewayError, Operation
+from api.gateway.openai import NOT_JSON, GatewayError, Operation
 from nexus_ctl.resources.routing import PresetEntry
 
 SYNONYMS = {
@@ -51,7 +51,7 @@ def applied(preset: PresetEntry, operation: Operation, body: bytes) -> bytes:
     """`body` (a JSON object) with `preset` laid under, and over where locked. Raises GatewayError (400)."""
     try:
         fields = _body.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except NOT_JSON as error:
         raise GatewayError(400, f"the request body is not JSON: {error}", code="invalid_json") from error
     before = dict(fields)
     for name in preset.params.keys() | set(preset.locked):
@@ -81,7 +81,7 @@ def _apply_system_prompt(fields: dict[str, msgspec.Raw], preset: PresetEntry) ->
     try:
         messages = _messages.decode(fields.get("messages", b"[]"))
         of_client = [message for message in messages if _message.decode(message).role in _SYSTEM_ROLES]
-    except msgspec.ValidationError as error:
+    except NOT_JSON as error:
         message = f"messages must be a list of objects with a role: {error}"
         raise GatewayError(400, message, code="invalid_messages", param="messages") from error
     if of_client and not locked:

@@ -111,7 +111,7 @@ class RequestReader:
     def on_header(self, name: bytes, value: bytes) -> None:
         if self.partial is not None and not self.head_done:  # afterwards: trailers, which nobody asked for
             self.partial.headers.append((name.lower(), value))
-            self._count_head(len(name) + len(value))
+            self._count_head(len(name) + len(value) + 4)
 
     def on_headers_complete(self) -> None:
         if self.partial is not None and not self._resumed:

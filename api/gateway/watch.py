@@ -47,7 +47,7 @@ class Watch:
         """Load the file as it is."""
         try:
             snapshot = load(self._path.read_bytes())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             self._problem(f"the table file cannot be used: {error}")
             return
         self.snapshot, self.error, self.ready = snapshot, "", True
