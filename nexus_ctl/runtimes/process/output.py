@@ -43,14 +43,30 @@ def read_from(directory: Path, position: int) -> Iterator[tuple[int, bytes]]:
             continue
 
 
+def position_of_first(directory: Path) -> int:
+    """Where the first whole line begins that is still kept."""
+    for offset, path in _files(directory):
+        if offset == 0:
+            return 0
+        try:
+            with path.open("rb") as file:
+                return offset + len(file.readline())
+        except FileNotFoundError:
+            continue
+    return 0
+
+
 def position_of_tail(directory: Path, lines: int) -> int:
     """Where the last `lines` lines begin; an unfinished last line counts as one."""
-    needed, end = lines, total_bytes(directory)
     if lines == 0:
-        return end
-    for offset, path in reversed(_files(directory)):
-        data = path.read_bytes()
-        if offset + len(data) == end and not data.endswith(b"\n"):
+        return total_bytes(directory)
+    needed = lines
+    for age, (offset, path) in enumerate(reversed(_files(directory))):
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            break
+        if age == 0 and not data.endswith(b"\n"):
             needed -= 1
         breaks = data.count(b"\n")
         if breaks <= needed:
@@ -60,4 +76,4 @@ def position_of_tail(directory: Path, lines: int) -> int:
         for _ in range(needed + 1):
             at = data.rindex(b"\n", 0, at)
         return offset + at + 1
-    return 0
+    return position_of_first(directory)

@@ -35,6 +35,8 @@ LOOPBACK = "127.0.0.1"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
 KEPT_ENV = re.compile(r"PATH|HOME|USER|LOGNAME|TZ|TMPDIR|LANG|LC_[A-Z]+|LD_LIBRARY_PATH|SSL_CERT_(FILE|DIR)")
 """What an engine inherits. The rest of its environment is what the Deployment declares, as in a container."""
+LOG_BYTES = 16 * 1024 * 1024
+"""Output kept of each replica; the oldest quarter goes when it is full."""
 SUPERVISOR_SECONDS = 10.0
 """How long a supervisor may take beyond the grace before it is killed itself; its engine dies with it."""
 FOLLOW_SECONDS = 0.05
@@ -50,13 +52,16 @@ class ProcessRuntime:
         instance: str,
         programs: Mapping[str, Sequence[str]],
         clock: Clock | None = None,
+        *,
         ids: Ids | None = None,
+        log_bytes: int = LOG_BYTES,
     ) -> None:
         self._root = state_dir.absolute() / "replicas"
         self._instance = instance
         self._programs = programs
         self._clock = clock or SystemClock()
         self._ids = ids or SystemIds()
+        self._log_bytes = log_bytes
 
     def capabilities(self) -> Capabilities:
         refused: frozenset[str] = frozenset()
@@ -163,7 +168,7 @@ class ProcessRuntime:
 
     def logs(self, name: str, *, tail: int | None = None, follow: bool = False) -> Iterator[str]:
         directory = self._directory(name)
-        position = 0 if tail is None else output.position_of_tail(directory, tail)
+        position = output.position_of_first(directory) if tail is None else output.position_of_tail(directory, tail)
         rest = b""
         while True:
             last = not follow or supervisor_pid(directory) is None  # asked before reading: nothing said is missed
@@ -216,6 +221,7 @@ class ProcessRuntime:
             "port": int(port or 0),
             "cores": process_limits.choose_cores(launch.limits, self._pinned()),
             "memoryBytes": launch.limits.memory_bytes or 0,
+            "logBytes": self._log_bytes // supervisor.LOG_FILES,
         }
 
 

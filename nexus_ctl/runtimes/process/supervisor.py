@@ -1,8 +1,8 @@
 # ruff: noqa: SIM105  # contextlib is not worth its memory here
 """The supervisor: one small process beside each running engine. Run as a file, in isolated mode, without site.
 
-It reads its order (JSON: argv, env, host, port, limits) from standard input, where secrets pass in memory only;
-detaches; takes the lock on `alive`; starts the engine so that the kernel kills it when the supervisor goes; says one
+It reads its order (JSON: argv, env, host, port, limits, log size) from standard input, where secrets pass in memory
+only; detaches; takes the lock on `alive`; starts the engine so that the kernel kills it when the supervisor goes; says one
 line of JSON on standard output; copies the engine's output to the log files; and writes how it ended. On SIGTERM it
 passes the signal on and kills after the grace. When its directory vanishes it does the same of its own accord.
 It imports little and nothing of nexusctl, because one of these runs for every replica.
@@ -26,8 +26,6 @@ if TYPE_CHECKING:  # typing itself is not worth its memory here
 
     Document = dict[str, Any]
 
-LOG_BYTES = 4 * 1024 * 1024
-"""Size at which a log file is full."""
 LOG_FILES = 4
 """Log files kept."""
 PORT_MARK = "\0"
@@ -44,13 +42,14 @@ OUT_OF_MEMORY_WORDS = (b"MemoryError", b"bad_alloc", b"failed to allocate", b"an
 class Log:
     """Output of all runs as one stream of bytes, cut into files that are named by the bytes before them."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, file_bytes: int) -> None:
         self._directory = directory
+        self._file_bytes = file_bytes
         names = log_names(directory)
         last = os.path.join(directory, names[-1]) if names else ""
         self.total = int(names[-1].partition(".")[2]) + os.path.getsize(last) if names else 0
         self._file = self._open(last or self._name())
-        self._room = LOG_BYTES - (os.path.getsize(last) if names else 0)
+        self._room = file_bytes - (os.path.getsize(last) if names else 0)
         self.tail = b""
 
     def write(self, data: bytes) -> None:
@@ -59,7 +58,7 @@ class Log:
         while data:
             if self._room <= 0:
                 os.close(self._file)
-                self._file, self._room = self._open(self._name()), LOG_BYTES
+                self._file, self._room = self._open(self._name()), self._file_bytes
                 for name in log_names(self._directory)[:-LOG_FILES]:
                     os.unlink(os.path.join(self._directory, name))
             part, data = data[: self._room], data[self._room :]
@@ -84,7 +83,10 @@ def log_names(directory: str) -> list[str]:
 
 def main(directory: str) -> None:
     """Never returns."""
-    order = json.loads(sys.stdin.buffer.read())
+    try:
+        order = json.loads(sys.stdin.buffer.read())
+    except ValueError:  # half an order: whoever was to start us died
+        os._exit(1)
     if os.fork():
         os._exit(0)
     os.setsid()
@@ -129,7 +131,7 @@ def is_there(path: str, file: int) -> bool:
 
 def supervise(directory: str, order: Document, wake: int, lock: int) -> Document:
     """Runs the engine to its end, on another port when somebody took the first; how it ended."""
-    log = Log(directory)
+    log = Log(directory, order["logBytes"])
     for attempt in range(PORT_ATTEMPTS):
         host, port = order["host"], order["port"] or free_port(order["host"])
         if order["port"] and is_taken(host, port):
