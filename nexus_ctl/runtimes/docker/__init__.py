@@ -1,6 +1,7 @@
 """The Docker runtime: each replica is one container on the engine of this machine.
 
     container.py     Replica → what the engine is asked to create            pure
+    details.py       what is remembered of it, shortly
     observation.py   what the engine tells → ObservedReplica                 pure
     adoption.py      a foreign container → a manifest that would make it     pure
     errors.py        every foreign error → ours

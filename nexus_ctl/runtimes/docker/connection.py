@@ -16,11 +16,12 @@ from docker.context import ContextAPI
 from docker.errors import DockerException
 from docker.tls import TLSConfig
 
-from nexus_ctl.errors import UsageError
+from nexus_ctl.errors import RuntimeUnreachable, UsageError
 from nexus_ctl.runtimes.docker.errors import translated
 
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 TIMEOUT_SECONDS = 60
+PING_SECONDS = 2
 
 
 def engine_url(given: str = "") -> str:
@@ -45,6 +46,15 @@ def connect(url: str, timeout_seconds: int = TIMEOUT_SECONDS) -> APIClient:
         tls = TLSConfig(client_cert=pair, ca_cert=os.path.join(folder, "ca.pem"), verify=True)
     with translated(url):
         return APIClient(base_url=url, version="auto", timeout=timeout_seconds, tls=tls or False)
+
+
+def answers(url: str, seconds: int = PING_SECONDS) -> bool:
+    """Whether an engine answers there within that time."""
+    try:
+        connect(url, seconds).close()
+    except RuntimeUnreachable:
+        return False
+    return True
 
 
 def _context_url() -> str:

@@ -1,9 +1,7 @@
 """DockerRuntime: the runtime port on the Docker engine of this machine.
 
 Called by execution and by observing, from many threads and many nexusctl processes at once. The rule: the engine is
-the truth. What is kept here is only what the engine's list leaves out of a container (limits, exit, start time), for
-`DETAILS_SECONDS` at most and as long as the list shows the same state, so that looking at hundreds of unchanged
-containers is one call.
+the truth; `details.py` says what is remembered of it, and for how short a time.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ from nexus_ctl.errors import NotFound, Refused, Retryable, Terminal
 from nexus_ctl.resources.launch import Limits
 from nexus_ctl.resources.ownership import MANAGED_BY, PREFIX, Ownership
 from nexus_ctl.resources.replica import ObservedReplica, Replica
-from nexus_ctl.runtimes.docker import connection, networks
+from nexus_ctl.runtimes.docker import connection, events, networks
 from nexus_ctl.runtimes.docker.container import (
     SECRET_NAMES,
     SHELL,
@@ -33,17 +31,17 @@ from nexus_ctl.runtimes.docker.container import (
     program,
     with_secret_mount,
 )
+from nexus_ctl.runtimes.docker.details import Details
 from nexus_ctl.runtimes.docker.errors import translated
 from nexus_ctl.runtimes.docker.images import image_facts
 from nexus_ctl.runtimes.docker.observation import observed_replica
 from nexus_ctl.runtimes.docker.secrets import SecretFiles
 from nexus_ctl.runtimes.port import Capabilities
+from nexus_ctl.runtimes.watch import SILENCE_SECONDS, Feed, Watch
 
 if TYPE_CHECKING:
     from docker import APIClient
 
-DETAILS_SECONDS = 30.0
-"""How old the details of a container may be whose state, name and ports have not changed (R21's full observe)."""
 CALLS_AT_ONCE = 8
 """The engine gains nothing from more."""
 REMOVAL_SECONDS = 60.0
@@ -60,7 +58,7 @@ class DockerRuntime:
         self.instance = instance
         self._clock = clock or SystemClock()
         self._secrets = secrets or SecretFiles()
-        self._details: dict[str, tuple[object, float, ObservedReplica]] = {}
+        self._details = Details(self._clock)
 
     @cached_property
     def api(self) -> APIClient:
@@ -87,21 +85,14 @@ class DockerRuntime:
         with translated(self.url):
             rows = self.api.containers(all=True, filters={"label": labels})
         with ThreadPoolExecutor(CALLS_AT_ONCE) as pool:
-            seen = [replica for replica in pool.map(self._detailed, rows) if replica is not None]
-        self._details = {key: self._details[key] for key in (row["Id"] for row in rows) if key in self._details}
-        ours = (replica for replica in seen if replica.owner is not None)
+            seen = pool.map(lambda row: self._details.of(row, self._read), rows)
+            ours = [replica for replica in seen if replica is not None and replica.owner is not None]
+        self._details.keep_only(row["Id"] for row in rows)
         return tuple(sorted(ours, key=lambda replica: replica.name))
 
     def inspect(self, name: str) -> ObservedReplica | None:
-        found = self._inspect(name)
-        return observed_replica(found) if found is not None and found["Name"] == f"/{name}" else None
-
-    def forget_details(self, runtime_id: str = "") -> None:
-        """Read the details of this container (of all, by default) anew with the next list; an event told so."""
-        if runtime_id:
-            self._details.pop(runtime_id, None)
-        else:
-            self._details.clear()
+        found = self._read(name)
+        return found if found is not None and found.name == name else None  # the engine also finds by prefixes of ids
 
     # act
 
@@ -137,14 +128,14 @@ class DockerRuntime:
             self._secrets.forget(name)
             raise
         finally:
-            self.forget_details(found["Id"])
+            self._details.forget(found["Id"])
 
     def stop(self, name: str, grace_seconds: float) -> None:
         found = self._known(name)
         with translated(name):
             self.api.stop(found["Id"], timeout=math.ceil(grace_seconds))
         self._secrets.forget(name)
-        self.forget_details(found["Id"])
+        self._details.forget(found["Id"])
 
     def remove(self, name: str) -> None:
         found = self._known(name)
@@ -175,7 +166,7 @@ class DockerRuntime:
                 )
         except (Terminal, Retryable) as error:
             raise Refused(error.detail, hint=error.hint) from error
-        self.forget_details(found["Id"])
+        self._details.forget(found["Id"])
         now = observed_replica(self._known(name)).limits
         if now != limits:
             raise Refused(f"{name}: the engine keeps {now} where {limits} was set")
@@ -206,21 +197,24 @@ class DockerRuntime:
             last = self.api.logs(found["Id"], tail=1, timestamps=True)
         return last.partition(b" ")[0].decode()
 
+    def watch(self, silence_seconds: float = SILENCE_SECONDS) -> Watch:
+        """What happens to this install's containers from now on; survives restarts of the engine."""
+
+        def open_feed(since_ns: int) -> Feed:
+            self._details.forget()
+            return events.DockerFeed(self.url, self.instance, since_ns, self._details.forget)
+
+        return Watch(open_feed, self.answers, clock=self._clock, silence_seconds=silence_seconds)
+
+    def answers(self) -> bool:
+        """Whether the engine answers, and soon."""
+        return connection.answers(self.url)
+
     # inner workings
 
-    def _detailed(self, row: Mapping[str, Any]) -> ObservedReplica | None:
-        """A row of the list with its details; None when it went meanwhile."""
-        key = row["Id"]
-        token = (row["State"], row["Names"], row["Ports"], row["State"] == "running" or row["Status"][:12])
-        known = self._details.get(key)
-        if known is not None and known[0] == token and self._clock.monotonic() - known[1] < DETAILS_SECONDS:
-            return known[2]
+    def _read(self, key: str) -> ObservedReplica | None:
         found = self._inspect(key)
-        if found is None:
-            return None
-        replica = observed_replica(found)
-        self._details[key] = (token, self._clock.monotonic(), replica)
-        return replica
+        return observed_replica(found) if found is not None else None
 
     def _inspect(self, key: str) -> dict[str, Any] | None:
         with translated(key):

@@ -1,0 +1,59 @@
+"""The engine's events, as the feed of a Watch: only containers of this install, only what can matter.
+
+Opened by `runtime.DockerRuntime.watch`. An engine replays at most 256 past events; the Watch asks for a relist after
+every opening, so that is no loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from nexus_ctl.resources.ownership import PREFIX
+from nexus_ctl.runtimes.docker import connection
+from nexus_ctl.runtimes.docker.errors import translated
+from nexus_ctl.runtimes.watch import SECOND, ReplicaEvent
+
+ACTIONS = ("create", "start", "die", "oom", "kill", "stop", "destroy", "rename", "update", "pause", "unpause")
+"""Health checks and exec make events of their own; nobody asks for those."""
+
+
+class DockerFeed:
+    """One open stream, on a connection of its own."""
+
+    def __init__(self, url: str, instance: str, since_ns: int, told: Callable[[str], None]) -> None:
+        """`since_ns` is wall time of the engine's machine; `told` hears each container's id before anybody else.
+
+        Raises RuntimeUnreachable.
+        """
+        self._url = url
+        self._told = told
+        self._api = connection.connect(url)
+        filters: dict[str, Any] = {"type": "container", "label": f"{PREFIX}instance={instance}", "event": list(ACTIONS)}
+        try:
+            with translated(url):
+                self._stream = self._api.events(since=since_ns // SECOND, filters=filters, decode=True)
+        except BaseException:
+            self._api.close()
+            raise
+
+    def __iter__(self) -> Iterator[ReplicaEvent]:
+        with translated(self._url):
+            for event in self._stream:
+                self._told(event["Actor"]["ID"])
+                yield replica_event(event)
+
+    def close(self) -> None:
+        self._stream.close()
+        self._api.close()
+
+
+def replica_event(event: Mapping[str, Any]) -> ReplicaEvent:
+    """One event of the engine's API; `action` is its first word."""
+    actor = event["Actor"]
+    return ReplicaEvent(
+        name=actor["Attributes"].get("name", ""),
+        runtime_id=actor["ID"],
+        action=event["Action"].partition(":")[0],
+        at_ns=event["timeNano"],
+    )

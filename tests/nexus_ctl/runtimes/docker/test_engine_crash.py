@@ -1,0 +1,160 @@
+"""The engine is killed in the middle of things; after that, removing and making anew always leads to the goal."""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from itertools import takewhile
+
+import docker
+import pytest
+
+from nexus_ctl.errors import NexusError, NotFound, RuntimeUnreachable
+from nexus_ctl.resources.replica import Replica, ReplicaState
+from nexus_ctl.runtimes.docker.runtime import DockerRuntime
+from nexus_ctl.runtimes.watch import Relist, ReplicaEvent
+from tests.contracts.runtime_suite import until
+from tests.fixtures import images
+from tests.fixtures.private_engine import Engine
+from tests.nexus_ctl.runtimes.docker.conftest import make_replica
+
+pytestmark = [
+    pytest.mark.docker,
+    # the Docker SDK leaves the socket to the garbage collector when a connection is refused
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+KILLS = 8
+
+
+@pytest.fixture
+def runtime(other_engine: Engine, instance: str) -> Iterator[DockerRuntime]:
+    opened = DockerRuntime(instance, other_engine.url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def image(other_engine: Engine) -> Iterator[str]:
+    api = docker.APIClient(base_url=other_engine.url)
+    yield images.build(api, images.tiny())
+    api.close()
+
+
+def converge(runtime: DockerRuntime, replica: Replica) -> None:
+    """What a plan does about a replica that does not run: take it down whatever it is, make it anew, start it."""
+    seen = runtime.inspect(replica.name)
+    if seen is not None and seen.state is ReplicaState.RUNNING:
+        return
+    if seen is not None:
+        runtime.remove(replica.name)
+    runtime.create(replica)
+    runtime.start(replica.name, {})
+
+
+def tormented(runtime: DockerRuntime, replica: Replica, failures: list[BaseException]) -> None:
+    """One life after the other until the engine is gone."""
+    acts: list[Callable[[], object]] = [
+        lambda: runtime.create(replica),
+        lambda: runtime.start(replica.name, {}),
+        lambda: runtime.stop(replica.name, 5),
+        lambda: runtime.remove(replica.name),
+    ]
+    try:
+        while True:
+            for act in acts:
+                act()
+    except BaseException as error:
+        failures.append(error)
+
+
+def test_killed_at_any_moment_it_converges(
+    other_engine: Engine, runtime: DockerRuntime, instance: str, image: str
+) -> None:
+    chance = random.Random(7)
+    replicas = [make_replica(instance, image, name=f"demo-chat-{index}") for index in range(3)]
+    for _ in range(KILLS):
+        failures: list[BaseException] = []
+        workers = [threading.Thread(target=tormented, args=(runtime, one, failures)) for one in replicas]
+        for worker in workers:
+            worker.start()
+        threading.Event().wait(chance.uniform(0.05, 0.8))
+        other_engine.restart(signal.SIGKILL)
+        for worker in workers:
+            worker.join(60)
+        assert len(failures) == len(replicas)
+        assert [error for error in failures if not isinstance(error, NexusError)] == []
+        for one in replicas:
+            until(lambda one=one: converged(runtime, one))
+        assert [seen.state for seen in runtime.list()] == [ReplicaState.RUNNING] * len(replicas)
+        for one in replicas:
+            runtime.stop(one.name, 5)
+            runtime.remove(one.name)
+        assert runtime.list() == ()
+        assert runtime.api.networks(filters={"label": "nexusctl/managed-by=nexusctl"}) == []
+
+
+def converged(runtime: DockerRuntime, replica: Replica) -> bool:
+    """One attempt; a refusal is for the next one."""
+    try:
+        converge(runtime, replica)
+    except NexusError:
+        return False
+    return True
+
+
+def test_while_it_is_down_everything_says_so_and_later_goes_on(
+    other_engine: Engine, runtime: DockerRuntime, instance: str, image: str
+) -> None:
+    other_engine.configure(**{"live-restore": True})
+    other_engine.restart()
+    one = make_replica(instance, image)
+    runtime.create(one)
+    runtime.start(one.name, {})
+    before = runtime.inspect(one.name)
+    acts: list[Callable[[], object]] = [
+        runtime.list,
+        lambda: runtime.inspect(one.name),
+        lambda: runtime.create(one),
+        lambda: runtime.start(one.name, {}),
+        lambda: runtime.stop(one.name, 1),
+        lambda: runtime.remove(one.name),
+        lambda: runtime.update(one.name, one.launch.limits),
+        lambda: list(runtime.logs(one.name)),
+        lambda: runtime.progress(one.name),
+        DockerRuntime("else", other_engine.url).capabilities,
+        DockerRuntime("else", other_engine.url).list,
+    ]
+    with other_engine.down(signal.SIGKILL):
+        assert not runtime.answers()
+        for act in acts[:-2] + acts[-1:]:
+            with pytest.raises(RuntimeUnreachable, match="does not answer"):
+                act()
+    assert runtime.answers()
+    assert runtime.inspect(one.name) == before
+    with pytest.raises(NotFound):
+        runtime.stop("nobody", 1)
+
+
+def test_a_watch_outlives_the_engine(other_engine: Engine, runtime: DockerRuntime, instance: str, image: str) -> None:
+    watch = runtime.watch()
+    notices = iter(watch)
+    assert next(notices) == Relist("the watch begins")
+    one = make_replica(instance, image)
+    runtime.create(one)
+    runtime.start(one.name, {})
+    told = [next(notices), next(notices)]
+    assert [(n.name, n.action) for n in told if isinstance(n, ReplicaEvent)] == [
+        (one.name, "create"),
+        (one.name, "start"),
+    ]
+    other_engine.restart(signal.SIGKILL)
+    rest = list(takewhile(lambda n: not isinstance(n, Relist), notices))
+    assert {n.action for n in rest if isinstance(n, ReplicaEvent)} <= {"die", "kill", "stop"}
+    assert [seen.name for seen in runtime.list()] == [one.name]
+    runtime.remove(one.name)
+    assert any(isinstance(n, ReplicaEvent) and n.action == "destroy" for n in notices)
+    watch.close()
+    assert list(notices) == []
