@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from nexus_ctl.artifacts.disk import TEMPORARY, lock_if_free, locked
+from nexus_ctl.artifacts.disk import TEMPORARY, lock_if_free, locked, look
 from nexus_ctl.artifacts.memo import Memo
 from nexus_ctl.artifacts.partial import Partial, Sidecar
 from nexus_ctl.artifacts.records import Layout, Record
@@ -107,7 +107,7 @@ def _artifacts(layout: Layout, before: datetime) -> Iterator[Garbage]:
 
 def _blob_item(layout: Layout, sha256: str, records: tuple[Record, ...]) -> Garbage:
     path = layout.blob(sha256)
-    found = path.stat() if path.exists() else None
+    found = look(path)
     size = found.st_size if found is not None and found.st_nlink == 1 else 0
     origin = records[0].origin if records else ""
     return Garbage("artifact", str(path), size, origin, tuple(record.key for record in records))
@@ -134,7 +134,9 @@ def _sidecars(layout: Layout) -> Iterator[tuple[Partial, Sidecar]]:
 
 def _quarantined(layout: Layout) -> Iterator[Garbage]:
     for path in (layout.root / "bad").glob("*"):
-        yield Garbage("quarantined", str(path), path.stat().st_size, "")
+        found = look(path)
+        if found is not None:
+            yield Garbage("quarantined", str(path), found.st_size, "")
 
 
 def _leftovers(layout: Layout, before: datetime) -> Iterator[Garbage]:
@@ -142,8 +144,8 @@ def _leftovers(layout: Layout, before: datetime) -> Iterator[Garbage]:
     known = {partial.path for partial, _ in _sidecars(layout)}
     bytes_alone = (path for path in (layout.root / "partial").glob("*.part") if path not in known)
     for path in (*layout.root.glob(f"**/*{TEMPORARY}"), *bytes_alone):
-        found = path.stat()
-        if found.st_mtime <= before.timestamp():
+        found = look(path)
+        if found is not None and found.st_mtime <= before.timestamp():
             key = path.name.partition(".")[0]
             keys = (key,) if path.parent.name == "partial" and _is_free(layout, key) else ()
             yield Garbage("leftover", str(path), found.st_size, "", keys)

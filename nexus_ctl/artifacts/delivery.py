@@ -81,7 +81,7 @@ class Delivery:
             self._bring(part)
             archive = partial.path
         target = Partial(partial.path.with_suffix(TEMPORARY))
-        found = extract(archive, member, target.path, self.progress)
+        found = extract(archive, part.name, member, target.path, self.progress)
         if self.request.sha256 not in (None, found):
             aside = self.layout.bad(target.path.name)
             move(target.path, aside)

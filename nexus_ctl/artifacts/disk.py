@@ -57,6 +57,14 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return value
 
 
+def look(path: Path) -> os.stat_result | None:
+    """What `stat` says; None when there is nothing (any more: other processes come and go here)."""
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
+
+
 def move(source: Path, target: Path) -> None:
     """Rename durably, within one file system."""
     target.parent.mkdir(parents=True, exist_ok=True)

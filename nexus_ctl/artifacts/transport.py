@@ -155,6 +155,14 @@ def persist(attempt: Callable[[], T], means: Means) -> T:
             pause(error, failures, means)
 
 
+def probe(url: str, token: str | None, means: Means) -> tuple[int | None, str | None]:
+    """(length, validator) of what is at `url` now; None for what the server does not say.
+
+    A GET of one byte rather than a HEAD, because signed addresses allow only GET.
+    """
+    return persist(lambda: _probe(url, token, means.patience.stall_seconds), means)
+
+
 def pause(error: Unavailable | Stalled, failures: int, means: Means) -> None:
     """Wait before the next attempt; raises `error` when there shall be none."""
     patience = means.patience
@@ -200,3 +208,24 @@ def _after_seconds(error: urllib.error.HTTPError) -> float | None:
         return (parsedate_to_datetime(asked) - parsedate_to_datetime(date or asked)).total_seconds()
     except ValueError:
         return None
+
+
+def _probe(url: str, token: str | None, stall_seconds: float) -> tuple[int | None, str | None]:
+    headers = {"Range": "bytes=0-0", "Accept-Encoding": "identity"}
+    try:
+        with opened(url, token=token, headers=headers, stall_seconds=stall_seconds) as reply:
+            return _length(reply), _validator(reply)
+    except RangeUnsatisfiable as answer:
+        return answer.size_bytes, None  # an empty file has no first byte
+
+
+def _length(reply: Reply) -> int | None:
+    of_range = reply.status == 206
+    stated = reply.header("Content-Range").rpartition("/")[2] if of_range else reply.header("Content-Length")
+    return int(stated) if stated.isdigit() else None
+
+
+def _validator(reply: Reply) -> str | None:
+    """A strong ETag, else the date of the last change; what `If-Range` may hold (RFC 9110, 13.1.5)."""
+    etag = reply.header("ETag")
+    return etag if etag.startswith('"') else reply.header("Last-Modified") or None
