@@ -25,10 +25,10 @@ import pytest
 from nexus_ctl.errors import NameInUse, NexusError, NotFound, Refused, Terminal
 from nexus_ctl.resources.launch import HOST, PORT, LaunchSpec, Limits, Mount, ReadyProbe
 from nexus_ctl.resources.ownership import Ownership
-from nexus_ctl.resources.replica import Exit, ObservedReplica, Replica, ReplicaState
+from nexus_ctl.resources.replica import Exit, Health, ObservedReplica, Replica, ReplicaState
 from nexus_ctl.resources.secret import ValueFrom
 from nexus_ctl.runtimes.port import Runtime
-from nexus_ctl.runtimes.probe import Health, Prober
+from nexus_ctl.runtimes.probe import Prober
 
 SERVE = ("serve", HOST, PORT)
 MIB = 1024 * 1024

@@ -81,7 +81,7 @@ def by_spelling() -> Mapping[str, Argument]:
 
 def _argument(row: Mapping[str, str]) -> Argument:
     spellings = SPELLING.findall(row["flags"])
-    kind = Kind(row["type"])
+    kind = Kind.LAYERS if (row["type"], row["default"]) == ("int", "auto") else Kind(row["type"])
     off = [name for name in spellings if kind is Kind.SWITCH and name.lstrip("-").startswith("n")]
     between = RANGE.fullmatch(row["allowed_values"])
     choices = () if between else tuple(value.strip() for value in row["allowed_values"].split(",") if value.strip())

@@ -2,9 +2,9 @@
 """The supervisor: one small process beside each running engine. Run as a file, in isolated mode, without site.
 
 It reads its order (JSON: argv, env, host, port, limits, log size) from standard input, where secrets pass in memory
-only; detaches; takes the lock on `alive`; starts the engine so that the kernel kills it when the supervisor goes; says one
-line of JSON on standard output; copies the engine's output to the log files; and writes how it ended. On SIGTERM it
-passes the signal on and kills after the grace. When its directory vanishes it does the same of its own accord.
+only; detaches; takes the lock on `alive`; starts the engine so that the kernel kills it when the supervisor goes; says
+one line of JSON on standard output; copies the engine's output to the log files; and writes how it ended. On SIGTERM
+it passes the signal on and kills after the grace. When its directory vanishes it does the same of its own accord.
 It imports little and nothing of nexusctl, because one of these runs for every replica.
 """
 

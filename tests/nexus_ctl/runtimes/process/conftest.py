@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import pytest
@@ -33,7 +34,7 @@ def runtime(state: Path) -> ProcessRuntime:
     return open_runtime(state)
 
 
-def open_runtime(state: Path, **changes: int) -> ProcessRuntime:
+def open_runtime(state: Path, **changes: Any) -> ProcessRuntime:
     """As another nexusctl would open it."""
     return ProcessRuntime(state, OWNER.instance, {"tiny": TINY}, **changes)
 
