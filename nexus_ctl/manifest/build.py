@@ -27,7 +27,7 @@ class _Dumper(_BASE):  # type: ignore[misc]  # libyaml's dumper where there is o
 
 
 def _text(dumper: Any, text: str) -> Any:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", escape(text), style='"' if _needs_quotes(text) else None)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"' if _needs_quotes(text) else None)
 
 
 def _needs_quotes(text: str) -> bool:
@@ -56,4 +56,13 @@ def _document(kind: str, metadata: Metadata, spec: dict[str, Any]) -> dict[str, 
         head["labels"] = dict(metadata.labels)
     if metadata.annotations:
         head["annotations"] = dict(metadata.annotations)
-    return {"apiVersion": API_VERSION, "kind": kind, "metadata": head, "spec": spec}
+    return {"apiVersion": API_VERSION, "kind": kind, "metadata": _escaped(head), "spec": _escaped(spec)}
+
+
+def _escaped(value: Any) -> Any:
+    """The values with every text written so that it is not interpolated; keys never are."""
+    if isinstance(value, dict):
+        return {key: _escaped(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_escaped(inner) for inner in value]
+    return escape(value) if isinstance(value, str) else value

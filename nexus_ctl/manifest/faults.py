@@ -127,7 +127,8 @@ def _pattern(context: Mapping[str, Any]) -> str:
 
 
 def _choice(node: Scalar, wanted: str) -> str:
-    return nearest(node.text, wanted.removeprefix("one of: ").split(" or ")[0].split(", "))
+    hint = nearest(node.text, wanted.removeprefix("one of: ").split(" or ")[0].split(", "))
+    return hint if hint.startswith("did") else ""
 
 
 def _type_hint(node: Node, wanted: str, required: bool) -> str:

@@ -8,7 +8,7 @@ document that loads is valid here. So every value that is not free text may also
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -161,10 +161,37 @@ def _property(schema: Schema, defs: Schema, path: str, rows: Mapping[str, Row]) 
 
 
 def _or_interpolation(schema: Schema) -> Schema:
-    if "anyOf" in schema:
-        return schema | {"anyOf": [*schema["anyOf"], _INTERPOLATION]}
-    constrained = schema.keys() & {"enum", "pattern", "const"} or schema.get("type") in ("integer", "number", "boolean")
-    return {"anyOf": [schema, _INTERPOLATION]} if constrained else schema
+    """`schema`, or an interpolation where it is not free text or an object.
+
+    Simple alternatives become one schema with several types, because JSON Schema's constraints bind only values of
+    their own type; editors then show a single description and a single message.
+    """
+    options = list(_options(schema))
+    types = {one.get("type") for one in options}
+    if types & {"object", "array", None}:
+        return schema
+    told = ("description", "default")
+    rest = {key: value for key, value in schema.items() if key in told}
+    options = [{key: value for key, value in one.items() if key not in told} for one in options]
+    if any("enum" in one for one in options):
+        return rest | {"anyOf": [*options, _INTERPOLATION]}
+    free = any(one["type"] == "string" and "pattern" not in one for one in options)
+    return rest | _of_types(options if free else [*options, _INTERPOLATION])
+
+
+def _options(schema: Schema) -> Iterator[Schema]:
+    for one in schema.get("anyOf", [schema]):
+        yield from _options(one) if "anyOf" in one else [one]
+
+
+def _of_types(options: list[Schema]) -> Schema:
+    merged: Schema = {}
+    for one in options:
+        merged |= {key: value for key, value in one.items() if key not in ("type", "pattern")}
+    types = list(dict.fromkeys(one["type"] for one in options))
+    patterns = list(dict.fromkeys(one["pattern"] for one in options if "pattern" in one))
+    pattern = {"pattern": "|".join(f"({one})" for one in patterns)} if patterns else {}
+    return merged | pattern | {"type": types if len(types) > 1 else types[0]}
 
 
 def _partial(schema: Schema) -> Schema:
@@ -186,7 +213,7 @@ def _or_null(schema: Schema) -> Schema:
     null: Schema = {"type": "null"}
     if "anyOf" in schema:
         return schema | {"anyOf": [*schema["anyOf"], null]} if null not in schema["anyOf"] else schema
-    if not schema.keys() & {"type", "enum", "const"}:
+    if "type" not in schema or "enum" in schema:
         return schema
-    told = {key: schema[key] for key in ("description", "markdownDescription", "default") if key in schema}
-    return told | {"anyOf": [{key: value for key, value in schema.items() if key not in told}, null]}
+    types = [schema["type"]] if isinstance(schema["type"], str) else schema["type"]
+    return schema | {"type": list(dict.fromkeys([*types, "null"]))}

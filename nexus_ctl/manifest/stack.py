@@ -154,9 +154,10 @@ def _texts(node: Node | None) -> list[Scalar]:
 
 def _stack_document(named: list[Node], reading: _Reading) -> tuple[Node | None, bool]:
     """The Stack's document, and whether it is among `named`; else it is taken from the nearest `nexus.yaml`."""
-    for node in named:
-        if _is_stack(node):
-            return node, True
+    stacks = [node for node in named if _is_stack(node)]
+    if stacks:
+        # An environment's overlays may lie in the same folder and hold a Stack too: the base's is the outermost.
+        return min(stacks, key=lambda node: node.place.source.path.count(os.sep)), True
     above = files.workspace_above(os.getcwd())
     found = reading.file(above) if above else []
     return next(filter(_is_stack, found), None), False

@@ -36,7 +36,7 @@ class OnChange(StrEnum):
 
 
 EFFECTS: Mapping[OnChange, str] = {
-    OnChange.NONE: "changes nothing that runs",
+    OnChange.NONE: "does nothing to what runs",
     OnChange.LIVE: "takes effect without a restart",
     OnChange.REPLACE: "needs a new replica or artifact",
     OnChange.FORBIDDEN: "is refused on a living object",

@@ -1,6 +1,6 @@
 """The normal form of a spec, and what is read from it: its leaves, its hashed part, its digest.
 
-Two manifests that mean the same have the same normal form: defaults left out, sets and keyed lists sorted,
+Two manifests that mean the same have the same normal form: defaults left out, sets, maps and keyed lists sorted,
 quantities canonical. Diff, hash and store all speak of normal forms (plain JSON values), never of models.
 """
 
@@ -80,6 +80,8 @@ def _sorted(spec: type[Spec], dumped: dict[str, Any], inherited: Mark | None) ->
         if nested is not None and isinstance(value, dict):
             for inner in [value] if nested.model_fields and _is_object(spec, key) else list(value.values()):
                 _sorted(nested, inner, mark)
+        if isinstance(value, dict) and not (nested is not None and _is_object(spec, key)):
+            dumped[key] = dict(sorted(value.items())) if nested is not None else _keys_sorted(value)
         elif isinstance(value, list):
             if nested is not None:
                 for inner in value:
@@ -89,6 +91,12 @@ def _sorted(spec: type[Spec], dumped: dict[str, Any], inherited: Mark | None) ->
             elif own is not None and own.merge_key:
                 value.sort(key=partial(_key_of, own.merge_key))
     return dumped
+
+
+def _keys_sorted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _keys_sorted(inner) for key, inner in sorted(value.items())}
+    return [_keys_sorted(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _key_of(merge_key: str, item: Normal) -> str:

@@ -58,7 +58,7 @@ def _one(one: Diagnostic, style: Style) -> str:
     elif one.detail:
         lines.append(f"   | {style('caret', _shown(one.detail))}")
     if one.hint:
-        lines.append(f"{style('hint', 'hint')}: {_lines(one.hint)}")
+        lines.append(f"{style('hint', 'hint')}: {shown_lines(one.hint)}")
     return "\n".join(lines)
 
 
@@ -81,7 +81,8 @@ def _shown(text: str) -> str:
     )
 
 
-def _lines(text: str) -> str:
+def shown_lines(text: str) -> str:
+    """`text` safe to send to a terminal, its line ends kept."""
     return "\n".join(map(_shown, text.split("\n")))
 
 

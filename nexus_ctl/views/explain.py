@@ -13,7 +13,7 @@ from difflib import get_close_matches
 
 from nexus_ctl.errors import UsageError
 from nexus_ctl.resources.envelope import ANNOTATIONS
-from nexus_ctl.resources.field import EFFECTS, field_table
+from nexus_ctl.resources.field import EFFECTS, OnChange, field_table
 from nexus_ctl.resources.kinds import KINDS, Kind, kind_named
 
 
@@ -62,10 +62,10 @@ def _entries(kind: Kind) -> Iterator[Entry]:
     yield Entry(
         "metadata.name", "string", "The identity within the kind: a-z, 0-9 and dashes, at most 63.", ("required",)
     )
-    yield Entry("metadata.labels", "map of string to string", "For selecting.", _effect_free())
+    yield Entry("metadata.labels", "map of string to string", "For selecting.", (f"a change {EFFECTS[OnChange.NONE]}",))
     own = "\n".join(f"{key}: {doc}." for key, doc in ANNOTATIONS.items())
     doc = f"Instructions to nexusctl, and notes of your own.\n{own}"
-    yield Entry("metadata.annotations", "map of string to string", doc, _effect_free())
+    yield Entry("metadata.annotations", "map of string to string", doc, (f"a change {EFFECTS[OnChange.NONE]}",))
     yield Entry("spec", "object", kind.doc)
     for row in field_table(kind.spec):
         facts = ["required"] if row.required else []
@@ -75,10 +75,6 @@ def _entries(kind: Kind) -> Iterator[Entry]:
         if row.mark.ref_kind:
             facts.append(f"names a {row.mark.ref_kind}")
         yield Entry(row.path.replace("[]", "").replace("{}", ""), row.type_name, row.doc, tuple(facts))
-
-
-def _effect_free() -> tuple[str, ...]:
-    return ("a change changes nothing that runs",)
 
 
 def _below(entries: Sequence[Entry], path: str) -> list[Entry]:
