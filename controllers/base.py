@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nexus_ctl.execution.world import World
-from nexus_ctl.planning.change import Change
+from nexus_ctl.planning.change import Change, Step
 from nexus_ctl.resources.artifact import Pin
 from nexus_ctl.resources.conditions import Condition
 from nexus_ctl.resources.envelope import Ref, Resource
@@ -76,4 +76,6 @@ class Controller:
     observe: Callable[[World, Sighting, Scene, Mapping[Ref, Resource[Any]], frozenset[Ref]], Mapping[Ref, Any]]
     applied: Callable[[Any], Normal | None]
     plan: Callable[[Ref, Resource[Any] | None, Any, Scene], Change]
+    forget: Callable[[Ref, Any], tuple[Step, ...]]
+    """What a former name still holds in the world, let go once its successor is in place."""
     assess: Callable[[Ref, Resource[Any] | None, Any, Scene], Assessment]

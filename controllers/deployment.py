@@ -90,7 +90,8 @@ def observe(
         resource = desired.get(ref)
         names = {ref.name, *(former_names(resource, scene.recorded) if resource is not None else ())}
         views = tuple(view for name in sorted(names) for view in by_owner.get(name, ()))
-        rows = [(name, *row) for name in sorted(names) for row in sighting.table.endpoints.get(name, {}).items()]
+        own_last = [*sorted(names - {ref.name}), ref.name]  # during a rename both names have rows; its own counts
+        rows = [(name, *row) for name in own_last for row in sighting.table.endpoints.get(name, {}).items()]
         endpoints = {replica: address for _, replica, address in rows}
         observed = ObservedDeployment(views, endpoints, {replica: name for name, replica, _ in rows})
         result[ref] = observed if resource is None else _with_secrets(world, scene, resource, observed)
@@ -321,6 +322,11 @@ def _remove(ref: Ref, seen: Seen, scene: Scene) -> Change:
 # ── assess ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def forget(ref: Ref, observed: ObservedDeployment) -> tuple[Step, ...]:
+    """The rows under the former name; the replicas live on under the new one."""
+    return tuple(Step(Withdraw(ref.name, name)) for name in sorted(observed.endpoints))
+
+
 def assess(
     ref: Ref, desired: Resource[DeploymentSpec] | None, observed: ObservedDeployment, scene: Scene
 ) -> Assessment:
@@ -367,4 +373,4 @@ def _counted(type_: str, have: int, wanted: int, reason: str, observed: Observed
     return Condition(type_, "False", reason, "; ".join([f"{have} of {wanted}", *ended]))
 
 
-CONTROLLER = Controller(KIND, present, observe, applied, plan, assess)
+CONTROLLER = Controller(KIND, present, observe, applied, plan, forget, assess)

@@ -15,7 +15,7 @@ from controllers.base import Assessment, Controller, Scene, Sighting
 from controllers.removal import removal
 from nexus_ctl.execution.world import World
 from nexus_ctl.planning import rollout
-from nexus_ctl.planning.change import Change, Reason, Verb
+from nexus_ctl.planning.change import Change, Reason, Step, Verb
 from nexus_ctl.planning.diff import compare
 from nexus_ctl.planning.plan import blocked
 from nexus_ctl.planning.replicas import Fleet, Seen, plan_replicas
@@ -116,6 +116,11 @@ def _outgoing(view: ReplicaView) -> rollout.Outgoing:
     return rollout.Outgoing(view.replica.name, running, "", 0.0, GRACE_SECONDS, {}, PROBE)
 
 
+def forget(ref: Ref, observed: ObservedGateway) -> tuple[Step, ...]:
+    """A gateway is named after its stack and never renamed."""
+    return ()
+
+
 def assess(ref: Ref, desired: Resource[GatewaySettings] | None, observed: ObservedGateway, scene: Scene) -> Assessment:
     """Ready when one process answers its health check."""
     ready = [view for view in observed.replicas if view.health is Health.READY]
@@ -125,4 +130,4 @@ def assess(ref: Ref, desired: Resource[GatewaySettings] | None, observed: Observ
     return Assessment((Condition("Ready", "False", "NotRunning", "no gateway process answers"),), "STOPPED", columns)
 
 
-CONTROLLER = Controller(KIND, present, observe, applied, plan, assess)
+CONTROLLER = Controller(KIND, present, observe, applied, plan, forget, assess)

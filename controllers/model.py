@@ -147,6 +147,11 @@ def _release(ref: Ref, observed: ObservedModel, scene: Scene) -> Change:
     return removal(ref, scene, observed.pin.protected, steps, notes=(note,), destroys_data=deletes)
 
 
+def forget(ref: Ref, observed: ObservedModel) -> tuple[Step, ...]:
+    """The pin under the former name; the bytes stay."""
+    return (Step(UnpinModel(observed.pin, delete_bytes=False)),) if observed.pin is not None else ()
+
+
 def assess(ref: Ref, desired: Resource[ModelSpec] | None, observed: ObservedModel, scene: Scene) -> Assessment:
     """Downloaded and Verified when the artifact is here; Ready when it is pinned as well."""
     artifact = observed.artifact
@@ -166,4 +171,4 @@ def assess(ref: Ref, desired: Resource[ModelSpec] | None, observed: ObservedMode
     return Assessment(conditions, "READY" if pinned else "DOWNLOADED", columns)
 
 
-CONTROLLER = Controller(KIND, present, observe, applied, plan, assess)
+CONTROLLER = Controller(KIND, present, observe, applied, plan, forget, assess)

@@ -10,7 +10,7 @@ from controllers.base import Assessment, Controller, Scene, Sighting
 from controllers.entry import plan_entry
 from nexus_ctl.execution.world import World
 from nexus_ctl.planning.action import DeletePreset, PutPreset
-from nexus_ctl.planning.change import Change
+from nexus_ctl.planning.change import Change, Step
 from nexus_ctl.resources.conditions import Condition
 from nexus_ctl.resources.envelope import Ref, Resource
 from nexus_ctl.resources.normal import Normal, canonical_json
@@ -81,6 +81,11 @@ def entry(resource: Resource[PresetSpec]) -> PresetEntry:
     )
 
 
+def forget(ref: Ref, observed: ObservedPreset) -> tuple[Step, ...]:
+    """The row under the former name."""
+    return (Step(DeletePreset(ref.name)),) if observed.entry is not None else ()
+
+
 def assess(ref: Ref, desired: Resource[PresetSpec] | None, observed: ObservedPreset, scene: Scene) -> Assessment:
     """Ready when the table holds what is declared."""
     if observed.entry is None:
@@ -92,4 +97,4 @@ def assess(ref: Ref, desired: Resource[PresetSpec] | None, observed: ObservedPre
     return Assessment((ready,))
 
 
-CONTROLLER = Controller(KIND, present, observe, applied, plan, assess)
+CONTROLLER = Controller(KIND, present, observe, applied, plan, forget, assess)

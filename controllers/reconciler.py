@@ -109,8 +109,7 @@ def reconcile(stack: Stack, seen: Look, options: Options, runtime: str = "") -> 
         wanted = seen.desired.get(ref) if ref not in remove else None
         changes.append(CONTROLLERS[ref.kind].plan(ref, wanted, seen.observed[ref], seen.scene))
     if options.only is None:
-        forgotten = {old: new for old, new in renamed.items() if old in seen.recorded}
-        changes += [Change(old, Verb.FORGET, (Reason("renamed", after=str(new)),)) for old, new in forgotten.items()]
+        changes += [change for old, new in renamed.items() if (change := _forget(old, new, seen)) is not None]
     changes = _refuse_in_use(changes, seen)
     edges = _edges(seen, changes)
     waves = {ref: resource.metadata.wave for ref, resource in seen.desired.items()}
@@ -146,6 +145,13 @@ def _renamed(seen: Look) -> dict[Ref, Ref]:
         for old in former_names(resource, seen.recorded)
         if Ref(ref.kind, old) in seen.applied and Ref(ref.kind, old) not in seen.desired
     }
+
+
+def _forget(old: Ref, new: Ref, seen: Look) -> Change | None:
+    steps = CONTROLLERS[old.kind].forget(old, seen.observed[old])
+    if old not in seen.recorded and not steps:
+        return None
+    return Change(old, Verb.FORGET, (Reason("renamed", before=str(old), after=str(new)),), steps)
 
 
 def _hold_cap(stack: Stack, going: set[Ref], seen: Look, options: Options) -> None:

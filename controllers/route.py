@@ -10,7 +10,7 @@ from controllers.base import Assessment, Controller, Scene, Sighting
 from controllers.entry import plan_entry
 from nexus_ctl.execution.world import World
 from nexus_ctl.planning.action import DeleteRoute, PutRoute
-from nexus_ctl.planning.change import Change
+from nexus_ctl.planning.change import Change, Step
 from nexus_ctl.resources.conditions import Condition
 from nexus_ctl.resources.envelope import Ref, Resource
 from nexus_ctl.resources.normal import Normal, canonical_json
@@ -67,6 +67,11 @@ def entry(resource: Resource[RouteSpec]) -> RouteEntry:
     )
 
 
+def forget(ref: Ref, observed: ObservedRoute) -> tuple[Step, ...]:
+    """The row under the former name."""
+    return (Step(DeleteRoute(ref.name)),) if observed.entry is not None else ()
+
+
 def assess(ref: Ref, desired: Resource[RouteSpec] | None, observed: ObservedRoute, scene: Scene) -> Assessment:
     """Ready when the table holds what is declared and at least one ready replica can answer."""
     columns = {"ENDPOINTS": str(observed.endpoints)}
@@ -81,4 +86,4 @@ def assess(ref: Ref, desired: Resource[RouteSpec] | None, observed: ObservedRout
     return Assessment((ready,), columns=columns)
 
 
-CONTROLLER = Controller(KIND, present, observe, applied, plan, assess)
+CONTROLLER = Controller(KIND, present, observe, applied, plan, forget, assess)

@@ -95,7 +95,7 @@ class Walk:
                 continue
             self._open.discard(node.id)
             if verdict is not Status.DONE:
-                because = next((n for n in node.needs if self._outcomes[n].status is not Status.DONE), None)
+                because = next((n for n in node.needs if self._missed(n)), None)
                 self._end(Outcome(node, verdict, because=because))
             else:
                 self._begin(node)
@@ -117,6 +117,9 @@ class Walk:
         if None in needs:
             return None
         return Status.SKIPPED if self._cancelled() and node.rescues is None else Status.DONE
+
+    def _missed(self, key: int) -> bool:
+        return key in self._outcomes and self._outcomes[key].status is not Status.DONE
 
     def _begin(self, node: Node) -> None:
         self._report(Began(node))

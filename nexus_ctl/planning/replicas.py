@@ -116,12 +116,10 @@ def _keep(fleet: Fleet, seen: Seen, incoming: Incoming, view: ReplicaView) -> li
         steps = rollout.finish_starting(replica.name, incoming.probe, fleet.route)
         drift = (f"{replica.name}: runs, its probe says {view.health}",)
         pieces.append(Piece(steps, (Reason("not_ready", source="drift"),), Verb.UPDATE, drift))
-    elif fleet.route and seen.routed_as.get(replica.name) != fleet.route:
-        former = seen.routed_as.get(replica.name, "")
+    elif fleet.route and seen.route_of(view) != fleet.route:
+        former = seen.route_of(view)
         reason = Reason("renamed", before=former, after=fleet.route) if former else Reason("not_routed", source="drift")
-        publish = Step(Publish(fleet.route, replica.name))
-        leave = (Step(Withdraw(former, replica.name), (0,)),) if former else ()
-        pieces.append(Piece((publish, *leave), (reason,), Verb.UPDATE))
+        pieces.append(Piece((Step(Publish(fleet.route, replica.name)),), (reason,), Verb.UPDATE))
     elif fleet.route and seen.endpoints.get(replica.name) != replica.address:
         reason = Reason("drift_field", "endpoint", seen.endpoints.get(replica.name), replica.address, source="drift")
         pieces.append(Piece((Step(Publish(fleet.route, replica.name)),), (reason,), Verb.UPDATE))

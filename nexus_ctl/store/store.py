@@ -53,6 +53,19 @@ class Store:
         the database cannot be reached or written, or belongs to a newer nexusctl.
         """
         database, warnings = open_database(target)
+        return cls.over(database, clock, history_limit=history_limit, event_limits=event_limits, warnings=warnings)
+
+    @classmethod
+    def over(
+        cls,
+        database: Database,
+        clock: Clock,
+        *,
+        history_limit: int = HISTORY_LIMIT,
+        event_limits: EventLimits | None = None,
+        warnings: tuple[str, ...] = (),
+    ) -> Store:
+        """A store over a database that is open and has the current schema."""
         history = History(database, clock, history_limit)
         limits = event_limits or EventLimits()
         return cls(

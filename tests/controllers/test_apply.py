@@ -78,7 +78,7 @@ def test_a_context_change_starts_first_when_both_fit(world: FakeWorld) -> None:
     offer(world, the_demo())
     world.apply(the_demo())
     old = the_replica(world)
-    gate = Gate(world.clock, watch=lambda: _serving(world))
+    gate = Gate(world.clock, watch=lambda: "" if world.answers() else "start-first left the route without a replica")
     result = world.apply(the_demo(context=4096), wrap=gate.wrap)
     [chat] = [item for item in result.objects if item.ref == CHAT]
     assert chat.ending is Ending.REPLACED
@@ -87,10 +87,6 @@ def test_a_context_change_starts_first_when_both_fit(world: FakeWorld) -> None:
     assert change.codes == ("field_changed",)
     assert the_replica(world) != old
     assert world.plan(the_demo(context=4096)).empty
-
-
-def _serving(world: FakeWorld) -> None:
-    assert world.answers(), "start-first never leaves the route without a ready replica"
 
 
 def test_auto_stops_first_when_both_do_not_fit(world: FakeWorld) -> None:
@@ -115,12 +111,13 @@ def test_stop_first_brings_the_old_one_back_when_the_new_one_fails(world: FakeWo
     world.runtime.silent.add("chat")
     failing = the_demo(context=4096, **stop_first)
 
-    def heal_for_the_old_one() -> None:
+    def heal_for_the_old_one() -> str:
         running = [t for t in world.runtime.things.values() if t.state is ReplicaState.RUNNING and t.deployment]
         if any(t.name == old for t in running):
             world.runtime.never_ready.discard("chat")
         else:
             world.runtime.never_ready.add("chat")
+        return ""
 
     result = world.apply(failing, wrap=Gate(world.clock, watch=heal_for_the_old_one).wrap)
     [chat] = [item for item in result.objects if item.ref == CHAT]

@@ -38,6 +38,10 @@ class Died(BaseException):
     """The process is gone. No handler of the product may catch this."""
 
 
+class Broken(BaseException):
+    """An invariant does not hold. Not an error the product could take for a failed action."""
+
+
 @dataclass
 class Gate:
     """Counts effects and strikes at one of them. `watch` runs after every effect: the place for invariants."""
@@ -45,7 +49,8 @@ class Gate:
     clock: FakeClock
     at: int | None = None
     mode: str = ""
-    watch: Callable[[], None] = lambda: None
+    watch: Callable[[], str] = lambda: ""
+    """Says what is wrong, or nothing."""
     count: int = 0
     names: list[str] = field(default_factory=list)
     struck: str = ""
@@ -68,19 +73,22 @@ class Gate:
         self.count += 1
         self.names.append(name)
         if self.count != self.at:
-            done = effect()
-            self.watch()
-            return done
+            return self._watched(name, effect)
         self.struck = name
         if self.mode in ("die_after", "die_hanging", "timed_out"):
-            effect()
-            self.watch()
+            self._watched(name, effect)
         if self.mode == "die_hanging":
             self.clock.sleep(3600)
         if self.mode in FATAL:
             raise Died(name)
         errors = {"error": Retryable, "timed_out": Retryable, "refused": Refused, "unreachable": RuntimeUnreachable}
         raise errors[self.mode](f"{name}: {self.mode}")
+
+    def _watched(self, name: str, effect: Callable[[], Any]) -> Any:
+        done = effect()
+        if fault := self.watch():
+            raise Broken(f"after effect {self.count}, {name}: {fault}")
+        return done
 
 
 class _Port:

@@ -7,6 +7,7 @@ to "start nexusctl again". `apply` goes the product's own way, only on fakes.
 from __future__ import annotations
 
 import hashlib
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,8 @@ from nexus_ctl.resources.declared import Stack
 from nexus_ctl.resources.replica import ReplicaState
 from nexus_ctl.resources.secret import ValueFrom
 from nexus_ctl.runtimes.port import Capabilities
+from nexus_ctl.store import tables
+from nexus_ctl.store.database import Database
 from nexus_ctl.store.store import Store
 from tests.fakes.artifacts import FakeArtifacts
 from tests.fakes.clock import FakeClock
@@ -52,7 +55,7 @@ class FakeWorld:
         self.host = FakeRuntime(self.clock, self.instance)
         self.artifacts = FakeArtifacts()
         self.routing = FakeRouting()
-        self.store = Store.open("sqlite://", self.clock)
+        self.store = _empty_store(self)
         self.runs = 0
 
     def world(self) -> World:
@@ -82,8 +85,7 @@ class FakeWorld:
 
     def lose_store(self) -> None:
         """The database is gone."""
-        self.store.close()
-        self.store = Store.open("sqlite://", self.clock)
+        self.store = _empty_store(self)
 
     def session(self, wrap: Wrap | None = None, set_name: str = "demo", version: str = "1.0") -> Session:
         """One process of nexusctl."""
@@ -145,6 +147,20 @@ class FakeWorld:
             and self.runtime._ready_at(self.runtime.things[name]) <= self.clock.monotonic()
             for name, address in published
         )
+
+
+_DATABASES: list[Database] = []
+"""In-memory databases that no world uses now; a new engine would compile every statement anew."""
+
+
+def _empty_store(world: FakeWorld) -> Store:
+    """The real store on SQLite in memory, empty, on the world's clock; its database is used again after the world."""
+    database = _DATABASES.pop() if _DATABASES else Store.open("sqlite://", world.clock).database
+    with database.write() as connection:
+        for table in (tables.objects, tables.revisions, tables.journal, tables.audit, tables.events):
+            connection.execute(table.delete())
+    weakref.finalize(world, _DATABASES.append, database)
+    return Store.over(database, world.clock)
 
 
 class _BothProbers:
