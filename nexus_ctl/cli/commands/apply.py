@@ -1,0 +1,60 @@
+"""`nexusctl apply`: the plan, a question where it destroys something, then one line per object."""
+
+from __future__ import annotations
+
+import click
+
+from nexus_ctl.cli.invocation import Invocation
+from nexus_ctl.cli.options import lock_option, output_option, stack_options, timeout_option, yes_option
+
+
+@click.command("apply")
+@stack_options
+@click.option("--plan", "plan_file", metavar="FILE", help="Carry out this saved plan; refuse if anything moved.")
+@yes_option
+@click.option("--dry-run", is_flag=True, help="Only show the plan.")
+@click.option("--prune", is_flag=True, help="Also take down what is no longer declared.")
+@click.option("--max-prune", type=click.IntRange(0), metavar="N", help="Prune at most N objects. [default: 30 %, or 3]")
+@click.option("--refresh", is_flag=True, help="Ask model sources again even for what is here.")
+@timeout_option
+@lock_option
+@output_option("text", "json", "name")
+@click.pass_obj
+def command(
+    invocation: Invocation,
+    *,
+    files: tuple[str, ...],
+    environment: str | None,
+    plan_file: str | None,
+    yes: bool,
+    dry_run: bool,
+    prune: bool,
+    max_prune: int | None,
+    refresh: bool,
+    timeout: float | None,
+    lock_timeout: float,
+    output: str,
+) -> None:
+    """Make the declared true, and wait until it is.
+
+    The plan goes to stderr, progress too; stdout gets one line per object. On a terminal you are asked first; without
+    one, a plan that restarts or removes something needs --yes.
+    """
+    from controllers.reconciler import Options
+    from nexus_ctl.cli import saved
+    from nexus_ctl.cli.carry import Manner, carry
+    from nexus_ctl.cli.inputs import load_stack
+    from nexus_ctl.errors import UsageError
+
+    options = Options(prune=prune, max_prune=max_prune, refresh=refresh)
+    check = saved.no_check
+    if plan_file is not None:
+        if files or environment or prune or refresh or max_prune is not None or dry_run:
+            raise UsageError("--plan carries out what was saved; it takes no selection", hint="leave the others out")
+        plan = saved.read(plan_file)
+        files, environment, options, yes = plan.files, plan.environment or None, plan.options, True
+        check = plan.check
+    stack = load_stack(files, environment)
+    manner = Manner(yes, output, timeout, lock_timeout, dry_run, environment or "")
+    with invocation.workspace(stack, invocation.command) as workspace:
+        carry(invocation, workspace, stack, options, manner, asked_for=stack.resources, check=check)

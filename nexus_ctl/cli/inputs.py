@@ -1,0 +1,73 @@
+"""What the command line names → values: manifests → Stack, `kind/name` → Ref. Warnings go to stderr on the way."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from nexus_ctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from nexus_ctl.resources.declared import Stack
+    from nexus_ctl.resources.envelope import Ref
+
+GATEWAY = "Gateway"
+
+
+def load_stack(files: Sequence[str], environment: str | None) -> Stack:
+    """The Stack that `-f` and `-e` mean. Raises ManifestError, UsageError."""
+    from nexus_ctl.manifest.stack import load
+
+    stack = load(files, environment=environment, stdin=sys.stdin)
+    if stack.warnings:
+        from nexus_ctl.cli.terminal import style_for
+        from nexus_ctl.views.diagnostics import render
+
+        click.echo(render(stack.warnings, style_for(sys.stderr)), err=True, nl=False)
+    return stack
+
+
+def kind_of(word: str) -> str:
+    """The kind a person means by `deploy`, `deployments`, `gateway`. Raises UsageError with a suggestion."""
+    from difflib import get_close_matches
+
+    from nexus_ctl.resources.kinds import KINDS, kind_named
+
+    if word.lower() in ("gateway", "gateways"):
+        return GATEWAY
+    row = kind_named(word)
+    if row is None or row.name == "Stack":
+        words = [
+            spelling for kind in KINDS.values() for spelling in (kind.name.lower(), kind.plural) if kind.name != "Stack"
+        ]
+        close = get_close_matches(word.lower(), words, n=1)
+        raise UsageError(
+            f'there is no kind "{word}"',
+            hint=f'did you mean "{close[0]}"?' if close else f"one of: {', '.join(words[1::2])}, gateway",
+        )
+    return row.name
+
+
+def ref_of(text: str, stack: Stack) -> Ref:
+    """The object meant by `deployment/chat`; `gateway` alone means the gateway. Raises UsageError."""
+    from nexus_ctl.resources.envelope import Ref
+
+    kind, slash, name = text.partition("/")
+    known = kind_of(kind)
+    if known == GATEWAY:
+        return Ref(GATEWAY, name or stack.name)
+    if not slash or not name:
+        raise UsageError(f"{text!r} names no object", hint=f"write {kind}/NAME")
+    return Ref(known, name)
+
+
+def no_such(ref: Ref, among: Sequence[Ref]) -> UsageError:
+    """The error for an object that is not there, with the nearest one that is."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(ref.name, [one.name for one in among if one.kind == ref.kind], n=1)
+    hint = f'did you mean "{ref.kind.lower()}/{close[0]}"?' if close else "nexusctl get all"
+    return UsageError(f"there is no {ref}", hint=hint, code="unknown-object", summary="there is no such object")
