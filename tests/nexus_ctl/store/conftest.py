@@ -18,7 +18,7 @@ OpenStore = Callable[..., Store]
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
-    if postgres_server.program("postgres") is None:
+    if not postgres_server.program("postgres"):
         pytest.skip("no PostgreSQL server program (Debian package postgresql)")
     with postgres_server.running() as url:
         yield url

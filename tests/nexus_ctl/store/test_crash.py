@@ -61,19 +61,17 @@ def killed_before_statement(number: int, url: str, write: Callable[[Store], obje
     if child == 0:
         status = 1
         try:
-            left = None
+            steps = count()
+            armed: list[bool] = []
 
             def step(*_: object, **__: object) -> None:
-                nonlocal left
-                if left is not None:
-                    left -= 1
-                    if left < 0:
-                        os.kill(os.getpid(), signal.SIGKILL)
+                if armed and next(steps) == number:
+                    os.kill(os.getpid(), signal.SIGKILL)
 
             event.listen(Engine, "before_cursor_execute", step)
             event.listen(Engine, "commit", step)
             store = Store.open(url, FakeClock())
-            left = number
+            armed.append(True)
             write(store)
             status = 0
         finally:
