@@ -20,11 +20,7 @@ from tests.fixtures import images
 from tests.fixtures.private_engine import Engine
 from tests.nexus_ctl.runtimes.docker.conftest import make_replica
 
-pytestmark = [
-    pytest.mark.docker,
-    # the Docker SDK leaves the socket to the garbage collector when a connection is refused
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("sockets_left_by_the_sdk")]
 
 KILLS = 8
 
