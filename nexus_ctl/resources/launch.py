@@ -1,8 +1,8 @@
 """The launch specification: what to run, free of where. The same value starts a process and a container.
 
-Command-line words may hold three placeholders that only the runtime can fill, so that the engine stays ignorant of it:
-`{host}` and `{port}` (the address to listen on) and a mounted file's `target` path, which the process runtime
-replaces by its `source`.
+Some command-line words only the runtime can fill, so that the engine stays ignorant of it: a word that is `{host}`,
+`{port}` or `{host}:{port}` as a whole (the address to listen on), and a mounted file's `target` path, which the process
+runtime replaces by its `source`. Text that merely contains braces, such as a chat template, is left alone.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 
 from nexus_ctl.errors import NameInUse, NexusError, NotFound, Refused, Terminal
-from nexus_ctl.resources.launch import HOST, PORT, LaunchSpec, Limits, Mount, ReadyProbe
+from nexus_ctl.resources.launch import HOST, PORT, GpuRequest, LaunchSpec, Limits, Mount, ReadyProbe
 from nexus_ctl.resources.ownership import Ownership
 from nexus_ctl.resources.replica import Exit, Health, ObservedReplica, Replica, ReplicaState
 from nexus_ctl.resources.secret import ValueFrom
@@ -233,6 +233,11 @@ class RuntimeContract:
             with pytest.raises(Terminal, match=r"0\.5"):
                 case.runtime.create(replica)
             assert case.runtime.inspect(replica.name) is None
+
+    def test_gpus_are_never_just_left_out(self, case: RuntimeCase) -> None:
+        gpus = GpuRequest(count=64)
+        with pytest.raises((Terminal, Refused)):
+            create_and_start(case.runtime, case.replica(*SERVE, gpus=gpus))
 
     # start
 

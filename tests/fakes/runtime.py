@@ -28,9 +28,8 @@ from datetime import datetime
 from nexus_ctl.errors import NameInUse, NotFound, Refused, RuntimeUnreachable, Terminal
 from nexus_ctl.resources.launch import HOST, PORT, LaunchSpec, Limits, ReadyProbe
 from nexus_ctl.resources.ownership import Ownership
-from nexus_ctl.resources.replica import Exit, ObservedReplica, Replica, ReplicaState
+from nexus_ctl.resources.replica import Exit, Health, ObservedReplica, Replica, ReplicaState
 from nexus_ctl.runtimes.port import Capabilities
-from nexus_ctl.runtimes.probe import Health
 from tests.fakes.clock import FakeClock
 from tests.fakes.ids import FakeIds
 
@@ -117,6 +116,8 @@ class FakeRuntime:
     def create(self, replica: Replica) -> None:
         self._mutate("create", replica.name)
         self._check_limits(replica.launch.limits, Terminal)
+        if replica.launch.gpus is not None and not self._capabilities.gpus:
+            raise Terminal(f"{replica.name}: no GPUs here")
         for mount in replica.launch.mounts:
             if not mount.source or mount.source in self.missing_files:
                 raise Terminal(f"{replica.name}: there is no file {mount.source!r} for {mount.target}")

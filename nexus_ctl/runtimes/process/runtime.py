@@ -7,36 +7,33 @@ remembered here; every answer is read from the replica's directory and the kerne
 
 from __future__ import annotations
 
+import errno
 import fcntl
-import json
 import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from nexus_ctl.clock import Clock, Ids, SystemClock, SystemIds
-from nexus_ctl.errors import NameInUse, NotFound, Refused, Terminal
-from nexus_ctl.resources.launch import HOST, PORT, LaunchSpec, Limits
+from nexus_ctl.errors import NameInUse, NotFound, Refused, Retryable, RuntimeUnreachable, Terminal
+from nexus_ctl.resources.launch import Limits
 from nexus_ctl.resources.replica import Exit, ObservedReplica, Replica, ReplicaState
 from nexus_ctl.runtimes.port import Capabilities
+from nexus_ctl.runtimes.process import launching, output
 from nexus_ctl.runtimes.process import limits as process_limits
-from nexus_ctl.runtimes.process import output, supervisor
 from nexus_ctl.runtimes.process.liveness import ALIVE, alone, signal_supervisor, supervisor_pid
 from nexus_ctl.runtimes.process.programs import LLAMA_SERVER, STAND_IN, resolve
 from nexus_ctl.runtimes.process.record import Record, read_json, read_record, write_json, write_record
 
-LOOPBACK = "127.0.0.1"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
-KEPT_ENV = re.compile(r"PATH|HOME|USER|LOGNAME|TZ|TMPDIR|LANG|LC_[A-Z]+|LD_LIBRARY_PATH|SSL_CERT_(FILE|DIR)")
-"""What an engine inherits. The rest of its environment is what the Deployment declares, as in a container."""
 LOG_BYTES = 16 * 1024 * 1024
 """Output kept of each replica; the oldest quarter goes when it is full."""
+TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
+"""What renaming a directory onto a name in use says."""
 SUPERVISOR_SECONDS = 10.0
 """How long a supervisor may take beyond the grace before it is killed itself; its engine dies with it."""
 FOLLOW_SECONDS = 0.05
@@ -101,28 +98,31 @@ class ProcessRuntime:
         if not NAME.fullmatch(replica.name):
             raise Terminal(f"{replica.name!r} cannot be the name of a replica")
         resolve(replica.launch.argv, self._programs)
+        if replica.launch.gpus is not None:
+            raise Terminal(f"{replica.name}: a process cannot be given GPUs of its own; use the Docker runtime")
         if words := process_limits.fault(replica.launch.limits):
             raise Terminal(f"{replica.name}: {words}")
         for mount in replica.launch.mounts:
             if not Path(mount.source).is_file():
                 raise Terminal(f"{replica.name}: there is no file {mount.source!r} for {mount.target}")
-        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with (self._root / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            self._sweep()
-            making = self._root / f".making-{self._ids.hex(6)}"
-            making.mkdir(mode=0o700)
-            (making / ALIVE).touch(mode=0o600)
-            write_record(making, Record(self._ids.hex(6), replica))
-            try:
-                making.rename(self._root / replica.name)
-            except OSError as error:
-                shutil.rmtree(making, ignore_errors=True)
-                raise NameInUse(f"{replica.name} exists in {self._root}") from error
+        with self._translated(replica.name):
+            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with (self._root / ".lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                self._sweep()
+                making = self._root / f".making-{self._ids.hex(6)}"
+                making.mkdir(mode=0o700)
+                (making / ALIVE).touch(mode=0o600)
+                try:
+                    write_record(making, Record(self._ids.hex(6), replica))
+                    making.rename(self._root / replica.name)
+                except OSError:
+                    shutil.rmtree(making, ignore_errors=True)
+                    raise
 
     def start(self, name: str, secrets: Mapping[str, str]) -> None:
         directory = self._directory(name)
-        with alone(directory):
+        with self._translated(name), alone(directory):
             record = read_record(directory)
             if record is None:
                 raise Refused(f"{name} has no record of ours")
@@ -132,19 +132,29 @@ class ProcessRuntime:
             if missing := sorted(set(launch.secret_env) - set(secrets)):
                 raise Refused(f"{name}: no value for the secret {', '.join(missing)}")
             given = {variable: secrets[variable] for variable in launch.secret_env}
-            _supervise(directory, self._order(launch, given))
+            launching.supervise(
+                directory,
+                launching.order_of(
+                    launch,
+                    given,
+                    argv=resolve(launch.argv, self._programs),
+                    cores=process_limits.choose_cores(launch.limits, self._pinned()),
+                    log_bytes=self._log_bytes,
+                ),
+            )
 
     def stop(self, name: str, grace_seconds: float) -> None:
         directory = self._directory(name)
         if supervisor_pid(directory) is None:
             return
-        (directory / "grace").write_text(str(grace_seconds), encoding="ascii")
+        with self._translated(name):
+            (directory / "grace").write_text(str(grace_seconds), encoding="ascii")
         if not signal_supervisor(directory, signal.SIGTERM, grace_seconds + SUPERVISOR_SECONDS):
             signal_supervisor(directory, signal.SIGKILL, SUPERVISOR_SECONDS)
 
     def remove(self, name: str) -> None:
         directory = self._directory(name)
-        with alone(directory):
+        with self._translated(name), alone(directory):
             if supervisor_pid(directory) is not None:
                 raise Refused(f"{name} is running")
             gone = self._root / f".removed-{self._ids.hex(6)}"
@@ -187,15 +197,30 @@ class ProcessRuntime:
         return str(total) if total else ""
 
     def _names(self) -> Sequence[str]:
-        with suppress(FileNotFoundError):
+        try:
             return sorted(name for name in os.listdir(self._root) if not name.startswith("."))
-        return []
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            raise RuntimeUnreachable(f"{self._root} cannot be read: {error.strerror}") from error
 
     def _directory(self, name: str) -> Path:
         directory = self._root / name
         if not NAME.fullmatch(name) or not directory.is_dir():
             raise NotFound(f"there is no replica {name}")
         return directory
+
+    @contextmanager
+    def _translated(self, name: str) -> Iterator[None]:
+        """The file system's errors as the port's."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise NotFound(f"there is no replica {name}") from error
+        except OSError as error:
+            if error.errno in TAKEN:
+                raise NameInUse(f"{name} exists in {self._root}") from error
+            raise Retryable(f"{name}: {error}", hint=f"see the disk under {self._root}") from error
 
     def _sweep(self) -> None:
         """Removes what a killed creator or remover left; safe because every creator holds the lock that we hold."""
@@ -209,32 +234,6 @@ class ProcessRuntime:
             if name != but and supervisor_pid(self._root / name) is not None:
                 yield from read_json(self._root / name / "run.json").get("cores", ())
 
-    def _order(self, launch: LaunchSpec, secrets: Mapping[str, str]) -> dict[str, object]:
-        """What the supervisor is told. Holds secrets: goes through a pipe, never to a file."""
-        host, _, port = launch.fixed_listen.rpartition(":")
-        host = host or LOOPBACK
-        inherited = {name: value for name, value in os.environ.items() if KEPT_ENV.fullmatch(name)}
-        return {
-            "argv": [_fill(word, host, launch) for word in resolve(launch.argv, self._programs)],
-            "env": {**inherited, **launch.env, **secrets},
-            "host": host,
-            "port": int(port or 0),
-            "cores": process_limits.choose_cores(launch.limits, self._pinned()),
-            "memoryBytes": launch.limits.memory_bytes or 0,
-            "logBytes": self._log_bytes // supervisor.LOG_FILES,
-        }
-
-
-def _fill(word: str, host: str, launch: LaunchSpec) -> str:
-    """The word with its placeholders filled; the port stays a mark, for the supervisor chooses it."""
-    listen = {HOST: host, PORT: supervisor.PORT_MARK, f"{HOST}:{PORT}": f"{host}:{supervisor.PORT_MARK}"}
-    if word in listen:
-        return listen[word]
-    for mount in launch.mounts:
-        parts = re.split(rf"(?<![\w./-]){re.escape(mount.target)}(?![\w./-])", word)
-        word = mount.source.join(parts)
-    return word
-
 
 def _exit(run: Mapping[str, object], ended: Mapping[str, object]) -> Exit | None:
     """How the latest run ended; None for what never ran."""
@@ -246,20 +245,3 @@ def _exit(run: Mapping[str, object], ended: Mapping[str, object]) -> Exit | None
             error=str(ended["error"]),
         )
     return Exit(137, 9, error="the supervisor, or the machine, ended first") if run else None
-
-
-def _supervise(directory: Path, order: Mapping[str, object]) -> None:
-    """Starts the supervisor and waits for its word. Raises Refused with the reason when the engine does not run."""
-    with (directory / "supervisor.err").open("ab") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-I", "-S", supervisor.__file__, str(directory)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            env={},
-            start_new_session=True,
-        )
-    said, _ = process.communicate(json.dumps(order).encode())
-    answer = json.loads(said or b'{"state": "refused", "error": "its supervisor died"}')
-    if answer["state"] == "refused":
-        raise Refused(f"{directory.name}: {answer['error']}")

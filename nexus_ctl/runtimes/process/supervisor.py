@@ -5,7 +5,7 @@ It reads its order (JSON: argv, env, host, port, limits, log size) from standard
 only; detaches; takes the lock on `alive`; starts the engine so that the kernel kills it when the supervisor goes; says
 one line of JSON on standard output; copies the engine's output to the log files; and writes how it ended. On SIGTERM
 it passes the signal on and kills after the grace. When its directory vanishes it does the same of its own accord.
-It imports little and nothing of nexusctl, because one of these runs for every replica.
+It is one file that imports little and nothing of nexusctl, because one of these runs for every replica.
 """
 
 from __future__ import annotations
@@ -135,10 +135,10 @@ def supervise(directory: str, order: Document, wake: int, lock: int) -> Document
     for attempt in range(PORT_ATTEMPTS):
         host, port = order["host"], order["port"] or free_port(order["host"])
         if order["port"] and is_taken(host, port):
-            raise OSError(f"the address {host}:{port} is in use")
+            raise OSError(f"the address {joined(host, port)} is in use")
         killed_before = oom_kills()
         pid, output = spawn(order, port)
-        run = {"pid": pid, "address": f"http://{host}:{port}", "startedAt": time.time(), "cores": order["cores"]}
+        run = {"pid": pid, "address": f"http://{joined(host, port)}", "startedAt": time.time(), "cores": order["cores"]}
         write_json(directory, "run.json", run)
         if attempt == 0:
             say({"state": "running"})
@@ -286,11 +286,16 @@ def oom_kills() -> int:
     return 0
 
 
+def joined(host: str, port: object) -> str:
+    """`host:port`, with brackets around an IPv6 address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def free_port(host: str) -> int:
     """A port that nobody listens on at this moment."""
-    import _socket
+    import _socket  # the socket module would double what we import
 
-    probe = _socket.socket()
+    probe = _socket.socket(_socket.AF_INET6 if ":" in host else _socket.AF_INET)
     probe.bind((host, 0))
     port: int = probe.getsockname()[1]
     probe.close()
@@ -301,7 +306,7 @@ def is_taken(host: str, port: int) -> bool:
     """Whether an engine could not listen there."""
     import _socket
 
-    probe = _socket.socket()
+    probe = _socket.socket(_socket.AF_INET6 if ":" in host else _socket.AF_INET)
     probe.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
     try:
         probe.bind((host, port))

@@ -111,7 +111,7 @@ def test_the_supervisor_killed_at_every_step(state: Path, monkeypatch: pytest.Mo
     runtime = open_runtime(state)
     orders: list[bytes] = []
     monkeypatch.setattr(
-        "nexus_ctl.runtimes.process.runtime._supervise", lambda _, order: orders.append(json.dumps(order).encode())
+        "nexus_ctl.runtimes.process.launching.supervise", lambda _, order: orders.append(json.dumps(order).encode())
     )
     replica = a_replica("exit", "0")
     runtime.create(replica)
@@ -119,7 +119,7 @@ def test_the_supervisor_killed_at_every_step(state: Path, monkeypatch: pytest.Mo
     monkeypatch.undo()
 
     def supervise(order: bytes) -> None:
-        """As `_supervise` starts it, but in this process; the daemon it forks counts the steps on."""
+        """As `launching.supervise` starts it, but in this process; the daemon it forks counts the steps on."""
         _, said_in = os.pipe()
         order_out, order_in = os.pipe()
         os.write(order_in, order)

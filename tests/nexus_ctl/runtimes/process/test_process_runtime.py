@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import socket
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
-from nexus_ctl.errors import Refused, Terminal
+from nexus_ctl.errors import Refused, Retryable, RuntimeUnreachable, Terminal
 from nexus_ctl.resources.launch import HOST, PORT, LaunchSpec, Limits, ReadyProbe
 from nexus_ctl.resources.replica import Exit, Health, Replica, ReplicaState
 from nexus_ctl.runtimes.probe import HttpProber
@@ -165,6 +167,23 @@ def test_a_program_that_cannot_be_executed_is_refused_in_the_kernel_s_words(
     assert (seen.state, seen.exit.code if seen.exit else 0) == (ReplicaState.CREATED, 127)
 
 
+def test_a_full_or_unreadable_disk_is_told_in_our_words(
+    runtime: ProcessRuntime, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", Mock(side_effect=full))
+        with pytest.raises(Retryable, match="No space left"):
+            runtime.create(a_replica(*SERVE))
+    assert runtime.list() == ()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "listdir", Mock(side_effect=PermissionError(errno.EACCES, "Permission denied")))
+        with pytest.raises(RuntimeUnreachable, match="Permission denied"):
+            runtime.list()
+    runtime.create(a_replica(*SERVE))
+    assert [path.name for path in (state / "replicas").iterdir() if path.name != ".lock"] == ["r"]
+
+
 # logs
 
 
@@ -208,6 +227,15 @@ def test_a_fixed_address_is_kept(runtime: ProcessRuntime) -> None:
         runtime.start("r", {})
         assert answering(runtime) == f"http://{listen}"
         runtime.stop("r", 30)
+
+
+def test_a_fixed_address_may_be_ipv6(runtime: ProcessRuntime) -> None:
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as probe:
+        port = probe.getsockname()[1]
+    runtime.create(a_replica("out", f"{HOST}:{PORT}", "out", HOST, "exit", "0", fixed_listen=f"[::1]:{port}"))
+    runtime.start("r", {})
+    until(lambda: runtime.list()[0].state is ReplicaState.EXITED)
+    assert list(runtime.logs("r")) == [f"[::1]:{port}", "::1"]
 
 
 def test_a_fixed_address_that_is_taken_is_refused(runtime: ProcessRuntime) -> None:
