@@ -65,7 +65,8 @@ def write(shape: Shape, path: Path) -> Path:
         _add(writer, f"{arch}.{key}", value)
     _vocabulary(writer, shape)
     end = 0
-    for name, dims, kind in rows(shape):
+    for name, dims, wanted in rows(shape):
+        kind = "q8_0" if wanted == "q4_k" and dims[0] % 256 else wanted
         quant = gguf.GGMLQuantizationType[kind.upper()]
         block, block_bytes = gguf.GGML_QUANT_SIZES[quant]
         size = int(np.prod(dims, dtype=np.int64)) // block * block_bytes
@@ -314,7 +315,9 @@ _LAYERS: dict[str, Callable[[Shape, int], Iterator[Row]]] = {
 }
 
 
-def _mla(latent: int, rope: int, nope: int, value: int, query: int, experts: int, used: int, inner: int) -> dict[str, Any]:
+def _mla(
+    latent: int, rope: int, nope: int, value: int, query: int, experts: int, used: int, inner: int
+) -> dict[str, Any]:
     return {
         "attention.q_lora_rank": query,
         "attention.kv_lora_rank": latent,
