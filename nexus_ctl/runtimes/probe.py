@@ -6,7 +6,6 @@ a look never raises and never lasts longer than the probe's `timeout_seconds`.
 
 from __future__ import annotations
 
-from http.client import HTTPConnection, HTTPException
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -28,6 +27,8 @@ class HttpProber:
     """Asks by `GET probe.path` on a fresh connection, so that a look says something about new clients."""
 
     def look(self, address: str, probe: ReadyProbe) -> Health:
+        from http.client import HTTPConnection, HTTPException  # a plan loads this module and never asks
+
         parts = urlsplit(address)
         if parts.hostname is None:
             return Health.DOWN
