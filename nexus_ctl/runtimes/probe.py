@@ -1,7 +1,7 @@
 """Readiness as a question put to an engine's address: the port, and the real asker over HTTP.
 
 Execution asks here while a replica comes up, and observing asks once; the runtimes themselves never probe. The rule:
-a look never raises and never lasts longer than the probe's `timeout_seconds`.
+a look never raises, and waits at most the probe's `timeout_seconds` for the connection and for each piece of answer.
 """
 
 from __future__ import annotations
