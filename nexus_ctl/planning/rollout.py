@@ -93,7 +93,7 @@ def start_first(old: Outgoing, new: Incoming, deployment: str) -> tuple[Step, ..
 
 
 def stop_first(old: Outgoing, new: Incoming, deployment: str) -> tuple[Step, ...]:
-    """The old one ends before the new one starts; it comes back when the new one fails."""
+    """The old one ends before the new one starts; it comes back when the new one fails, and stays when it cannot end."""
     leaving = _leaving(old)
     way = chain(
         CreateReplica(new.replica, new.models),
@@ -113,7 +113,8 @@ def stop_first(old: Outgoing, new: Incoming, deployment: str) -> tuple[Step, ...
         after=(len(way),),
         offset=len(way) + 1,
     )
-    return (*way, first, *back)
+    kept = Step(Publish(old.routed_as, old.name), (0,), rescues=stopped) if old.routed_as else None
+    return (*way, first, *back, *([kept] if kept is not None else []))
 
 
 def _publishing(name: str, deployment: str) -> tuple[Publish, ...]:
