@@ -18,10 +18,8 @@ GATEWAY = "Gateway"
 
 
 def load_stack(files: Sequence[str], environment: str | None) -> Stack:
-    """The Stack that `-f` and `-e` mean. Raises ManifestError, UsageError."""
-    from nexus_ctl.manifest.stack import load
-
-    stack = load(files, environment=environment, stdin=sys.stdin)
+    """The Stack that `-f` and `-e` mean; its warnings are printed. Raises ManifestError, UsageError."""
+    stack = read_stack(files, environment)
     if stack.warnings:
         from nexus_ctl.cli.terminal import style_for
         from nexus_ctl.views.diagnostics import render
@@ -30,24 +28,35 @@ def load_stack(files: Sequence[str], environment: str | None) -> Stack:
     return stack
 
 
+def read_stack(files: Sequence[str], environment: str | None) -> Stack:
+    """The same, saying nothing."""
+    from nexus_ctl.manifest.stack import load
+
+    return load(files, environment=environment, stdin=sys.stdin)
+
+
 def kind_of(word: str) -> str:
-    """The kind a person means by `deploy`, `deployments`, `gateway`. Raises UsageError with a suggestion."""
+    """The kind of object a person means by `deploy`, `deployments`, `gateway`. Raises UsageError with a suggestion."""
+    if word.lower() in ("gateway", "gateways"):
+        return GATEWAY
+    kind = declared_kind(word)
+    if kind == "Stack":
+        raise UsageError("a Stack is settings, not an object", hint="nexusctl status")
+    return kind
+
+
+def declared_kind(word: str) -> str:
+    """The kind of document a person means. Raises UsageError with a suggestion."""
     from difflib import get_close_matches
 
     from nexus_ctl.resources.kinds import KINDS, kind_named
 
-    if word.lower() in ("gateway", "gateways"):
-        return GATEWAY
     row = kind_named(word)
-    if row is None or row.name == "Stack":
-        words = [
-            spelling for kind in KINDS.values() for spelling in (kind.name.lower(), kind.plural) if kind.name != "Stack"
-        ]
-        close = get_close_matches(word.lower(), words, n=1)
-        raise UsageError(
-            f'there is no kind "{word}"',
-            hint=f'did you mean "{close[0]}"?' if close else f"one of: {', '.join(words[1::2])}, gateway",
-        )
+    if row is None:
+        plurals = [kind.plural for kind in KINDS.values()]
+        close = get_close_matches(word.lower(), [*plurals, *(name.lower() for name in KINDS)], n=1)
+        hint = f'did you mean "{close[0]}"?' if close else f"one of: {', '.join(plurals)}"
+        raise UsageError(f'there is no kind "{word}"', hint=hint)
     return row.name
 
 

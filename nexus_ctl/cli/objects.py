@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from controllers.cycle import see
@@ -12,6 +12,7 @@ from nexus_ctl.errors import UsageError
 from nexus_ctl.resources.conditions import merge
 from nexus_ctl.resources.envelope import Metadata, Ref, Resource
 from nexus_ctl.resources.kinds import KINDS
+from nexus_ctl.resources.observed import ReplicaView
 from nexus_ctl.views.objects import ObjectView
 
 ORDER = ("Gateway", "Route", "Preset", "Deployment", "Model")
@@ -25,9 +26,14 @@ def look(workspace: Workspace) -> Look:
     return see(workspace.session, workspace.stack, Options())
 
 
-def objects(workspace: Workspace) -> list[ObjectView]:
-    """Every object that was applied or exists, sorted by kind as in `ORDER`, then by name."""
-    seen = look(workspace)
+def replicas_of(seen: Look, ref: Ref) -> tuple[ReplicaView, ...]:
+    """The replicas of an object; none for a kind that has none."""
+    return getattr(seen.observed.get(ref), "replicas", ())
+
+
+def objects(workspace: Workspace, seen: Look | None = None) -> list[ObjectView]:
+    """Every object that was applied or exists, sorted by kind as in `ORDER`, then by name; by a fresh look."""
+    seen = seen or look(workspace)
     assessed = assess(seen)
     stored = {item.ref: item for item in workspace.store.objects.all(workspace.stack.name)}
     now = workspace.clock.now()
@@ -109,11 +115,3 @@ def _test(part: str) -> Selector:
     if " " in part:
         raise UsageError(f"{part!r} selects nothing", hint="write key=value, key!=value, key or !key, with commas")
     return lambda labels: part in labels
-
-
-def chosen(found: Sequence[ObjectView], kind: str | None, refs: Sequence[Ref], labels: Selector) -> list[ObjectView]:
-    """Those of a kind (None: all), or the named ones, that the selector takes."""
-    wanted = [one for one in found if labels(one.labels)]
-    if refs:
-        return [one for one in wanted if one.ref in refs]
-    return [one for one in wanted if kind is None or one.ref.kind == kind]

@@ -1,0 +1,88 @@
+"""`nexusctl models`: the files of the model cache, and the removal of those that nothing uses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from nexus_ctl.cli.invocation import Invocation
+from nexus_ctl.cli.options import output_option, stack_options, yes_option
+
+if TYPE_CHECKING:
+    from nexus_ctl.artifacts.records import Layout
+    from nexus_ctl.views.models import ModelFile
+
+
+@click.group("models")
+def command() -> None:
+    """List model files, and remove unused ones."""
+
+
+@command.command("list")
+@stack_options
+@output_option("table", "json")
+@click.pass_obj
+def list_(invocation: Invocation, *, files: tuple[str, ...], environment: str | None, output: str) -> None:
+    """List the files of the cache, and which stacks use them."""
+    from nexus_ctl.cli.inputs import load_stack
+    from nexus_ctl.views import models as view
+
+    stack = load_stack(files, environment)
+    with invocation.workspace(stack, invocation.command) as workspace:
+        found = sorted(_files(workspace.cache), key=lambda one: one.origin)
+    if output == "json":
+        click.echo(json.dumps(view.to_json(found), indent=2, ensure_ascii=False))
+    else:
+        click.echo(view.text(found), nl=False)
+
+
+def _files(cache: Layout) -> Iterator[ModelFile]:
+    from nexus_ctl.views.models import ModelFile
+
+    users: dict[str, list[str]] = {}
+    for pin in cache.read_pins():
+        users.setdefault(pin.key, []).append(f"{pin.set}/{pin.model}")
+    for record in cache.records():
+        used_by = tuple(sorted(users.get(record.key, ())))
+        yield ModelFile(record.sha256, record.size_bytes, record.origin, record.fetched_at, used_by)
+
+
+@command.command("gc")
+@stack_options
+@yes_option
+@click.option("--dry-run", is_flag=True, help="Only list what would go.")
+@click.pass_obj
+def gc(invocation: Invocation, *, files: tuple[str, ...], environment: str | None, yes: bool, dry_run: bool) -> None:
+    """Remove files that no stack uses, and what interrupted downloads left.
+
+    Never touched: what any stack of this user pins, what a running download works on, what came within the last hour.
+    """
+    from nexus_ctl.artifacts.collect import collect, garbage
+    from nexus_ctl.cli.inputs import load_stack
+    from nexus_ctl.errors import Blocked
+    from nexus_ctl.planning.sizes import human_bytes
+    from nexus_ctl.views.models import garbage as listed
+
+    stack = load_stack(files, environment)
+    with invocation.workspace(stack, invocation.command) as workspace:
+        items = garbage(workspace.cache, workspace.clock)
+        click.echo(listed([(one.kind, one.path, one.size_bytes) for one in items]), nl=False, err=not dry_run)
+        if dry_run or not items:
+            return
+        if not yes:
+            if not invocation.interactive():
+                raise Blocked(
+                    "this removes files, and nobody is here to be asked",
+                    hint=f"{invocation.command} --yes",
+                    code="not-confirmed",
+                    summary="a confirmation is missing",
+                )
+            if not click.confirm("Remove them?", err=True):
+                raise Blocked(
+                    "not confirmed; nothing was removed", code="not-confirmed", summary="a confirmation is missing"
+                )
+        removed = collect(workspace.cache, workspace.clock, items)
+        click.echo(f"{len(removed)} removed, {human_bytes(sum(one.size_bytes for one in removed))} free")

@@ -1,0 +1,53 @@
+"""Model files of the cache → tables or JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nexus_ctl.planning.sizes import human_bytes
+from nexus_ctl.views.table import table
+
+HEADERS = ("DIGEST", "SIZE", "USED BY", "FETCHED", "ORIGIN")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """One delivered artifact. `used_by` are `set/model` of the stacks that pin it."""
+
+    sha256: str
+    size_bytes: int
+    origin: str
+    fetched_at: str
+    used_by: tuple[str, ...]
+
+
+def text(files: Sequence[ModelFile]) -> str:
+    """The table."""
+    rows = [
+        (one.sha256[:12], human_bytes(one.size_bytes), ", ".join(one.used_by), one.fetched_at[:19], one.origin)
+        for one in files
+    ]
+    return table(HEADERS, rows)
+
+
+def to_json(files: Sequence[ModelFile]) -> list[dict[str, Any]]:
+    """Keys are stable."""
+    return [
+        {
+            "sha256": one.sha256,
+            "sizeBytes": one.size_bytes,
+            "origin": one.origin,
+            "fetchedAt": one.fetched_at,
+            "usedBy": list(one.used_by),
+        }
+        for one in files
+    ]
+
+
+def garbage(items: Sequence[tuple[str, str, int]]) -> str:
+    """Lines of (what, path, bytes), and their sum."""
+    lines = [f"{kind:<11}  {human_bytes(size):>10}  {path}\n" for kind, path, size in items]
+    total = human_bytes(sum(size for _, _, size in items))
+    return "".join([*lines, f"{len(items)} to remove, {total} come free.\n"])

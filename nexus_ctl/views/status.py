@@ -1,0 +1,76 @@
+"""The state of a whole stack in one page: where to ask, what answers, what is wrong."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from nexus_ctl.planning.plan import FORMAT_VERSION
+from nexus_ctl.resources.observed import ReplicaView
+from nexus_ctl.views import objects as objects_view
+from nexus_ctl.views import replicas as replicas_view
+from nexus_ctl.views.applied import spoken
+from nexus_ctl.views.diagnostics import Style, plain
+from nexus_ctl.views.objects import ObjectView
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What the page shows. `undeclared` are objects that no manifest declares, `missing` declared ones not there."""
+
+    set: str
+    gateway_url: str
+    objects: tuple[ObjectView, ...]
+    replicas: tuple[ReplicaView, ...]
+    missing: tuple[str, ...] = ()
+    undeclared: tuple[str, ...] = ()
+
+    @property
+    def gateway_ready(self) -> bool:
+        """Whether the gateway answers."""
+        found = next((one for one in self.objects if one.ref.kind == "Gateway"), None)
+        return found is not None and found.ready is not None and found.ready.status == "True"
+
+    @property
+    def wrong(self) -> tuple[ObjectView, ...]:
+        """Objects that are not as they should be."""
+        return tuple(one for one in self.objects if one.status.word not in ("Current", "Suspended"))
+
+
+def text(status: Status, now: datetime, style: Style = plain) -> str:
+    """For people; ends with what is wrong, or says that nothing is."""
+    answers = style("good", "answers") if status.gateway_ready else style("bad", "does not answer")
+    parts = [f"Set {status.set}\nGateway {status.gateway_url}/v1 {answers}\n"]
+    shown = [one for one in status.objects if one.ref.kind != "Gateway"]
+    if shown:
+        parts.append(objects_view.tables(shown, now, qualified=True))
+    replicas = replicas_view.text(status.replicas, now)
+    if replicas:
+        parts.append(replicas)
+    lines = [f"{spoken(one.ref)}  {one.status}{_why(one)}" for one in status.wrong]
+    lines += [f"{ref}  declared, not applied: nexusctl apply" for ref in status.missing]
+    lines += [f"{ref}  no longer declared: nexusctl prune" for ref in status.undeclared]
+    parts.append(
+        style("bad", "Wrong:") + "\n" + textwrap.indent("\n".join(lines), "  ") + "\n" if lines else "All well.\n"
+    )
+    return "\n".join(parts)
+
+
+def _why(one: ObjectView) -> str:
+    return f": {one.ready.message.partition(chr(10))[0]}" if one.ready and one.ready.message else ""
+
+
+def to_json(status: Status) -> dict[str, Any]:
+    """Keys are stable."""
+    return {
+        "formatVersion": FORMAT_VERSION,
+        "set": status.set,
+        "gateway": {"url": status.gateway_url, "ready": status.gateway_ready},
+        "objects": [objects_view.to_json(one) for one in status.objects],
+        "replicas": replicas_view.to_json(status.replicas),
+        "wrong": [str(one.ref) for one in status.wrong],
+        "missing": list(status.missing),
+        "undeclared": list(status.undeclared),
+    }
