@@ -58,12 +58,11 @@ class Exchange:
         "_call",
         "_client",
         "_endpoint",
-        "_events",
         "_first",
+        "_head",
         "_request",
         "_route",
         "_shared",
-        "_status",
         "_tail",
     )
 
@@ -75,8 +74,7 @@ class Exchange:
         self._endpoint: Endpoint | None = None
         self._call: Call | None = None
         self._first = True
-        self._status = 0
-        self._events = False
+        self._head: Head | None = None
         self._tail = b""
 
     def begin(self, snapshot: Snapshot, operation: Operation) -> None:
@@ -131,9 +129,8 @@ class Exchange:
 
     def received(self, head: Head | None, body: bytes, end: bool) -> None:
         if head is not None:
-            self._status = head.status
+            self._head = head
             headers = head.headers
-            self._events = any(n.lower() == b"content-type" and v.startswith(_EVENTS) for n, v in headers)
             if head.status >= 400:
                 headers = [*headers, _OF_ENGINE]
             self._client.begin(head.status, head.reason, headers, head.length)
@@ -141,7 +138,7 @@ class Exchange:
             self._tail = (body if len(body) >= TAIL_BYTES else self._tail + body)[-TAIL_BYTES:]
         if end:
             self._over()
-            self._count(self._status)
+            self._count(self._head.status if self._head else 0)
         self._client.send(body, end=end)
 
     def failed(self, reason: str, *, sent: bool) -> None:
@@ -153,8 +150,8 @@ class Exchange:
             502, f"replica {endpoint.replica} of deployment {endpoint.deployment}: {reason}", code="engine_failed"
         )
         _log.warning("%s", error)
-        if self._status:
-            self._break_off(error)
+        if self._head is not None:
+            self._break_off(self._head, error)
             return
         other = self._shared.endpoint(route, frozenset({endpoint.replica})) if self._first and not sent else None
         self._first = False
@@ -163,10 +160,10 @@ class Exchange:
         else:
             self._send(other)
 
-    def _break_off(self, error: GatewayError) -> None:
+    def _break_off(self, head: Head, error: GatewayError) -> None:
         """The answer has begun and cannot be completed: a stream of events can say so, then the connection ends."""
         self._count(error.status)
-        if self._events:
+        if any(name.lower() == b"content-type" and value.startswith(_EVENTS) for name, value in head.headers):
             self._client.send(b"\n\ndata: %b\n\n" % error.body(), end=False)
         self._client.cut()
 

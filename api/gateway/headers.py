@@ -34,7 +34,8 @@ _FOR_THE_GATEWAY = HOP_BY_HOP | {
 
 def request_head(target: bytes, host: str, port: int, headers: list[tuple[bytes, bytes]], length: int) -> bytes:
     """Head of a POST to an engine. `headers` as the client sent them, names in lower case; `length` of the body."""
-    dropped = _FOR_THE_GATEWAY | _named_by_connection(headers)
+    named = _named_by_connection(headers)
+    dropped = _FOR_THE_GATEWAY | named if named else _FOR_THE_GATEWAY
     where = (f"[{host}]:{port}" if ":" in host else f"{host}:{port}").encode()
     lines = [b"POST %b HTTP/1.1\r\nhost: %b\r\ncontent-length: %d\r\n" % (target, where, length)]
     lines += [b"%b: %b\r\n" % header for header in headers if header[0] not in dropped]

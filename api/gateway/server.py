@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from enum import Enum
+from enum import IntEnum
 from typing import Protocol, cast
 
 from api.gateway.openai import GatewayError
@@ -33,15 +33,21 @@ _REASONS = {
 }
 
 
-class _Phase(Enum):
-    """What a connection waits for. All but ANSWER have a time limit."""
+class _Phase(IntEnum):
+    """What a connection waits for; the index of its time limit in `Server.seconds`."""
 
-    IDLE = "the next request"
-    HEAD = "the rest of a request's head"
-    BODY = "the rest of a request's body"
-    ANSWER = "the answer"
-    STALLED = "the client to read"
-    LINGER = "the client to stop sending"
+    IDLE = 0
+    """The next request."""
+    HEAD = 1
+    """The rest of a request's head."""
+    BODY = 2
+    """The rest of a request's body."""
+    ANSWER = 3
+    """The answer, without limit: an engine may think."""
+    STALLED = 4
+    """The client, to read."""
+    LINGER = 5
+    """The client, to stop sending."""
 
 
 class Answering(Protocol):
@@ -66,16 +72,18 @@ class Server:
     def __init__(self, handle: Callable[[Request, ClientConnection], None], limits: Limits) -> None:
         self.handle = handle
         self.limits = limits
-        self.seconds = {
-            _Phase.IDLE: limits.idle_seconds,
-            _Phase.HEAD: limits.head_seconds,
-            _Phase.BODY: limits.body_seconds,
-            _Phase.ANSWER: float("inf"),
-            _Phase.STALLED: limits.stalled_seconds,
-            _Phase.LINGER: limits.linger_seconds,
-        }
+        self.seconds = (
+            limits.idle_seconds,
+            limits.head_seconds,
+            limits.body_seconds,
+            float("inf"),
+            limits.stalled_seconds,
+            limits.linger_seconds,
+        )
         self.connections: set[ClientConnection] = set()
         self.draining = False
+        self.now = asyncio.get_running_loop().time()
+        """Time of the last sweep; asking the clock for every phase of every request costs more than it is worth."""
 
     def drain(self) -> None:
         """Let every connection go once its present answer is out."""
@@ -90,6 +98,7 @@ class Server:
 
     def sweep(self, now: float) -> None:
         """End what is past its deadline."""
+        self.now = now
         for connection in [c for c in self.connections if c.deadline <= now]:
             connection.expire()
 
@@ -100,7 +109,6 @@ class ClientConnection(asyncio.Protocol):
     def __init__(self, server: Server) -> None:
         self.deadline = 0.0
         self._server = server
-        self._time = asyncio.get_running_loop().time
         self._reader = RequestReader(server.limits)
         self._refusal: GatewayError | None = None
         """What to answer after everything in `_reader.done`; nothing more is read."""
@@ -229,7 +237,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _enter(self, phase: _Phase) -> None:
         self._phase = phase
-        self.deadline = self._time() + self._server.seconds[phase]
+        self.deadline = self._server.now + self._server.seconds[phase]
 
     def answered_by(self, answering: Answering) -> None:
         """From now until the end of the answer, `answering` hears of the client."""

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 import httptools
 
@@ -19,8 +18,7 @@ from api.gateway.choose import Endpoint
 from api.gateway.headers import HOP_BY_HOP
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """Head of an engine's answer. `length` is the size of the body in bytes, None when only its end will tell."""
 
     status: int

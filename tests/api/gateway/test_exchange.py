@@ -330,9 +330,9 @@ def test_idle_connections_are_given_up_before_the_engine_does(run: Run, tmp_path
     async def scenario() -> None:
         async with Upstream(answers(OK)) as engine, a_gateway(tmp_path, a_table(one(engine))) as gateway:
             await gateway.ask(ASK)
-            gateway.later(3.0)
+            gateway.later(2.0)
             assert engine.open == 1
-            gateway.later(4.0)
+            gateway.later(3.5)
             await engine.until(lambda: engine.open == 0)
             assert (await gateway.ask(ASK)).status == 200
 

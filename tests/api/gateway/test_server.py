@@ -311,7 +311,7 @@ def test_an_idle_client_is_kept_for_a_while(run: Run, tmp_path: Path) -> None:
             gateway.later(Limits().idle_seconds - 5)
             client.send(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
             assert (await client.answer()).status == 200
-            gateway.later(Limits().idle_seconds + 1)
+            gateway.later(2 * Limits().idle_seconds)
             assert await client.rest() == b""
             await client.close()
 

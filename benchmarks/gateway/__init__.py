@@ -1,0 +1,1 @@
+"""What the gateway costs, side by side with others in one run. See `__main__`."""
