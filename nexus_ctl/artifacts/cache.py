@@ -10,18 +10,19 @@ either a partial that the next fetch continues or a blob that it finds (R11 d).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from nexus_ctl import __version__
 from nexus_ctl.artifacts import source_path
 from nexus_ctl.artifacts.address import display
 from nexus_ctl.artifacts.collect import drop_unpinned
-from nexus_ctl.artifacts.disk import locked
+from nexus_ctl.artifacts.disk import give_name, locked
 from nexus_ctl.artifacts.memo import Memo, has_blob
 from nexus_ctl.artifacts.partial import Partial
 from nexus_ctl.artifacts.port import ProgressSink
 from nexus_ctl.artifacts.records import Layout, Record
-from nexus_ctl.artifacts.source import Means, Parcel
+from nexus_ctl.artifacts.source import SPLIT, Means, Parcel
 from nexus_ctl.errors import ActionError, Terminal
 from nexus_ctl.resources.artifact import Artifact, Offer, Pin, Progress, Request
 
@@ -40,7 +41,13 @@ def _pypi(request: Request, token: str | None, means: Means) -> Parcel:
     return parcel(request, means)
 
 
-REMOTE: Mapping[str, Ask] = {"url": _url, "pypi": _pypi}
+def _hub(request: Request, token: str | None, means: Means) -> Parcel:
+    from nexus_ctl.artifacts.source_hub import parcel
+
+    return parcel(request, token, means)
+
+
+REMOTE: Mapping[str, Ask] = {"url": _url, "pypi": _pypi, "hugging_face": _hub}
 """Which source answers for which field of `Source`; `path` is no transfer and stands apart."""
 
 
@@ -68,7 +75,10 @@ class Cache:
         """See the port."""
         if request.source.path is not None:
             return source_path.offer(request, self._memo)
-        return self._ask(request, token).offer
+        from nexus_ctl.artifacts.delivery import missing_bytes
+
+        parcel = self._ask(request, token)
+        return replace(parcel.offer, size_bytes=missing_bytes(self.layout, self._memo, parcel))
 
     def partial_bytes(self, request: Request) -> int:
         """See the port."""
@@ -99,9 +109,9 @@ class Cache:
         parcel = self._ask(request, token)
         _hold(parcel.offer.identity, offer)
         self.layout.root.mkdir(parents=True, exist_ok=True)
-        delivery = Delivery(self.layout, self._memo, self._means, request, token, progress)
+        delivery = Delivery(self.layout, self._memo, self._means, request, parcel.token, progress)
         files = delivery.deliver(parcel, self.partial_bytes(request))
-        source = request.source.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"token"})
+        source = request.pinned
         if request.source.url is not None:
             source["url"] = display(request.source.url)
         record = Record(
@@ -112,6 +122,7 @@ class Cache:
             files=files,
             fetched_at=self._means.clock.now().isoformat(),
             version=__version__,
+            hub=asdict(parcel.hub) if parcel.hub is not None else None,
         )
         self.layout.write_record(record)
         delivery.discard_partials(parcel)
@@ -147,8 +158,16 @@ class Cache:
         return next(same, None)
 
     def _artifact(self, record: Record) -> Artifact:
-        path = self.layout.blob(record.sha256)
-        return Artifact(str(path), record.sha256, record.size_bytes, record.identity, record.origin)
+        """The record as an artifact; several files are given their own names, by hard links that a look repairs."""
+        facts = (record.sha256, record.size_bytes, record.identity, record.origin)
+        if len(record.files) == 1:
+            return Artifact(str(self.layout.blob(record.sha256)), *facts)
+        folder = self.layout.set_folder(record)
+        for file in record.files:
+            give_name(self.layout.blob(file.sha256), folder / file.name)
+        files = tuple(str(folder / file.name) for file in record.files)
+        is_split = all(SPLIT.match(file.name) for file in record.files)
+        return Artifact(files[0] if is_split else str(folder), *facts, files)
 
 
 def _hold(identity: str, planned: Offer) -> None:

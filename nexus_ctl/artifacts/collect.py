@@ -8,13 +8,15 @@ change while something is removed: both hold the same lock.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from nexus_ctl.artifacts.disk import TEMPORARY, lock_if_free, locked, look
+from nexus_ctl.artifacts.hub_cache import withdraw
 from nexus_ctl.artifacts.memo import Memo
 from nexus_ctl.artifacts.partial import Partial, Sidecar
 from nexus_ctl.artifacts.records import Layout, Record
@@ -108,7 +110,9 @@ def _artifacts(layout: Layout, before: datetime) -> Iterator[Garbage]:
 def _blob_item(layout: Layout, sha256: str, records: tuple[Record, ...]) -> Garbage:
     path = layout.blob(sha256)
     found = look(path)
-    size = found.st_size if found is not None and found.st_nlink == 1 else 0
+    links = {link for record in records for link in layout.links(record, sha256)}
+    ours = 1 + sum(1 for link in links if found is not None and _is_same(link, found))
+    size = found.st_size if found is not None and found.st_nlink == ours else 0
     origin = records[0].origin if records else ""
     return Garbage("artifact", str(path), size, origin, tuple(record.key for record in records))
 
@@ -157,7 +161,23 @@ def _remove(layout: Layout, item: Garbage) -> None:
         Partial(path).discard()
         return
     if item.kind == "artifact":
-        for key in item.keys:
-            layout.record(key).unlink(missing_ok=True)
+        for record in filter(None, map(layout.read_record, item.keys)):
+            for link in (link for file in record.files for link in layout.links(record, file.sha256)):
+                _remove_link(layout, link)
+            layout.record(record.key).unlink(missing_ok=True)
         Memo(layout.memo).forget(path)
     path.unlink(missing_ok=True)
+
+
+def _remove_link(layout: Layout, link: Path) -> None:
+    if layout.root not in link.parents:
+        withdraw(link)
+        return
+    link.unlink(missing_ok=True)
+    with suppress(OSError):  # not empty yet, or gone already
+        link.parent.rmdir()
+
+
+def _is_same(link: Path, content: os.stat_result) -> bool:
+    found = look(link)
+    return found is not None and (found.st_dev, found.st_ino) == (content.st_dev, content.st_ino)

@@ -9,17 +9,19 @@ until the record is written.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from nexus_ctl.artifacts.address import display
-from nexus_ctl.artifacts.disk import TEMPORARY, move, need_room
-from nexus_ctl.artifacts.download import download
+from nexus_ctl.artifacts.disk import TEMPORARY, move, need_room, sha256_of
+from nexus_ctl.artifacts.download import download, is_right
+from nexus_ctl.artifacts.hub_cache import held, put, take
 from nexus_ctl.artifacts.member import extract
 from nexus_ctl.artifacts.memo import Memo, has_blob
 from nexus_ctl.artifacts.package_index import local_path
 from nexus_ctl.artifacts.partial import Partial, Sidecar
 from nexus_ctl.artifacts.port import ProgressSink
 from nexus_ctl.artifacts.records import Layout, StoredFile
-from nexus_ctl.artifacts.source import Means, Parcel, Part
+from nexus_ctl.artifacts.source import HubPlace, Means, Parcel, Part
 from nexus_ctl.errors import IntegrityError
 from nexus_ctl.resources.artifact import Progress, Request
 
@@ -37,7 +39,7 @@ class Delivery:
 
     def deliver(self, parcel: Parcel, partial_bytes: int) -> tuple[StoredFile, ...]:
         """All files of the parcel as blobs. Raises Terminal, without a byte moved, when the disk has no room."""
-        total = sum(part.size_bytes or 0 for part in parcel.parts if not _is_local(part))
+        total = missing_bytes(self.layout, self.memo, parcel) or 0
         missing = max(total - partial_bytes, 0) + (total if parcel.member else 0)
         need_room(self.layout.root, missing, parcel.offer.origin)
         if parcel.member:
@@ -45,7 +47,10 @@ class Delivery:
         files: list[StoredFile] = []
         for part in parcel.parts:
             before = sum(file.size_bytes for file in files)
-            files.append(self._shifted(before, parcel.offer.size_bytes)._file(part))
+            stored = self._shifted(before, parcel.offer.size_bytes)._file(part, parcel.hub)
+            if parcel.hub is not None:
+                stored = replace(stored, shared=put(parcel.hub, part, self.layout.blob(stored.sha256)))
+            files.append(stored)
         return tuple(files)
 
     def discard_partials(self, parcel: Parcel) -> None:
@@ -59,10 +64,26 @@ class Delivery:
 
         return replace(self, progress=tell) if before_bytes else self
 
-    def _file(self, part: Part) -> StoredFile:
+    def _file(self, part: Part, hub: HubPlace | None) -> StoredFile:
         """A part that is a file of the artifact itself."""
-        here = part.sha256 if part.sha256 is not None and self._has_blob(part.sha256) else self._left_behind(part)
-        return self._stored(part.name, here or self._publish(self._bring(part), self._partial(part)))
+        here = part.sha256 if part.sha256 is not None and self._has_blob(part.sha256) else ""
+        here = here or self._left_behind(part) or self._taken(part, hub)
+        return self._stored(part.name, here or self._publish(self._bring(part), self._partial(part).path))
+
+    def _taken(self, part: Part, hub: HubPlace | None) -> str:
+        """The digest of a blob made from what the Hugging Face cache holds; "" when that is absent or wrong."""
+        source = local_path(part.url) if _is_local(part) else held(hub, part) if hub is not None else None
+        if source is None:
+            return ""
+        target = self._partial(part).path.with_suffix(TEMPORARY)
+        take(source, target)
+        found = sha256_of(target, lambda done: self.progress(Progress("verify", done, part.size_bytes)))
+        if is_right(part, target, found):
+            return self._publish(found, target)
+        target.unlink()
+        if _is_local(part):
+            raise IntegrityError(f"{source} is not what its name says", hint="remove it and go online")
+        return ""
 
     def _left_behind(self, part: Part) -> str:
         """The digest of a blob that an earlier fetch of this very part finished without recording it; "" if none."""
@@ -80,11 +101,11 @@ class Delivery:
         else:
             self._bring(part)
             archive = partial.path
-        target = Partial(partial.path.with_suffix(TEMPORARY))
-        found = extract(archive, part.name, member, target.path, self.progress)
+        target = partial.path.with_suffix(TEMPORARY)
+        found = extract(archive, part.name, member, target, self.progress)
         if self.request.sha256 not in (None, found):
-            aside = self.layout.bad(target.path.name)
-            move(target.path, aside)
+            aside = self.layout.bad(target.name)
+            move(target, aside)
             partial.discard()
             raise IntegrityError(
                 f"{member} of {display(part.url)} should be {self.request.sha256} but is {found}",
@@ -118,10 +139,10 @@ class Delivery:
     def _partial(self, part: Part) -> Partial:
         return Partial(self.layout.partial(self.request.key, part.name))
 
-    def _publish(self, sha256: str, proven: Partial) -> str:
+    def _publish(self, sha256: str, proven: Path) -> str:
         """Move proven, fsynced bytes to their final name."""
         blob = self.layout.blob(sha256)
-        move(proven.path, blob)
+        move(proven, blob)
         self.memo.remember(blob, sha256)
         return sha256
 
@@ -130,6 +151,19 @@ class Delivery:
 
     def _has_blob(self, sha256: str) -> bool:
         return has_blob(self.layout, self.memo, sha256)
+
+
+def missing_bytes(layout: Layout, memo: Memo, parcel: Parcel) -> int | None:
+    """Bytes that a fetch of the parcel would transfer, interrupted downloads apart; None when a length is unknown."""
+    total = 0
+    for part in parcel.parts:
+        here = part.sha256 is not None and not parcel.member and has_blob(layout, memo, part.sha256)
+        if here or _is_local(part) or (parcel.hub is not None and held(parcel.hub, part) is not None):
+            continue
+        if part.size_bytes is None:
+            return None
+        total += part.size_bytes
+    return total
 
 
 def _is_local(part: Part) -> bool:

@@ -72,6 +72,18 @@ def move(source: Path, target: Path) -> None:
     sync_folder(target.parent)
 
 
+def give_name(content: Path, name: Path) -> None:
+    """Make `name` a hard link to `content`, unless it is one."""
+    found = look(name)
+    if found is not None and found.st_ino == content.stat().st_ino:
+        return
+    name.parent.mkdir(parents=True, exist_ok=True)
+    draft = name.with_name(f"{name.name}.{os.getpid()}{TEMPORARY}")
+    draft.unlink(missing_ok=True)
+    os.link(content, draft)
+    os.replace(draft, name)
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in `folder` survive a power cut."""
     handle = os.open(folder, os.O_RDONLY)

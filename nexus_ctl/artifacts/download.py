@@ -44,7 +44,7 @@ def download(
     found = ""
     for _ in range(2):
         found = _whole(part, partial, means, token, progress)
-        if _is_right(part, partial.path, found):
+        if is_right(part, partial.path, found):
             partial.mark_verified(found)
             return found
         move(partial.path, quarantine)
@@ -55,7 +55,8 @@ def download(
     )
 
 
-def _is_right(part: Part, path: Path, sha256: str) -> bool:
+def is_right(part: Part, path: Path, sha256: str) -> bool:
+    """True when the file at `path`, whose digest is `sha256`, is what the source stated. True if it stated nothing."""
     if part.sha256 is not None:
         return sha256 == part.sha256
     return part.git_oid is None or git_oid_of(path) == part.git_oid

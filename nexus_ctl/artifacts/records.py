@@ -30,6 +30,8 @@ class StoredFile:
     name: str
     sha256: str
     size_bytes: int
+    shared: str = ""
+    """The link to it that we put into the Hugging Face client's cache, if any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,14 @@ class Layout:
         return self.root / "blobs" / f"sha256-{sha256}"
 
     def set_folder(self, record: Record) -> Path:
+        """Where the files of a record stand under their own names."""
         return self.root / "sets" / record.sha256[:32]
+
+    def links(self, record: Record, sha256: str) -> tuple[Path, ...]:
+        """The names besides the blob's that we may have given to this content of `record`."""
+        mine = [file for file in record.files if file.sha256 == sha256]
+        named = [self.set_folder(record) / file.name for file in mine] if len(record.files) > 1 else []
+        return (*named, *(Path(file.shared) for file in mine if file.shared))
 
     def record(self, key: str) -> Path:
         return self.root / "records" / f"{key}.json"

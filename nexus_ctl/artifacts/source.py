@@ -6,11 +6,15 @@ one download, one verification and one way into the cache.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nexus_ctl.clock import Clock
 from nexus_ctl.resources.artifact import Offer
+
+SPLIT = re.compile(r"^(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf$")
+"""How llama.cpp names the parts of one model. Source: llama.cpp, `llama_split_path`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +62,9 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class HubPlace:
-    """Where the Hugging Face client would keep the parts."""
+    """Where the Hugging Face client keeps the parts: its cache folder, and the repository, revision and commit."""
 
+    cache: str
     repo: str
     revision: str
     commit: str
@@ -71,5 +76,7 @@ class Parcel:
 
     offer: Offer
     parts: tuple[Part, ...]
+    token: str | None = field(default=None, repr=False)
+    """What opens the parts; never stored."""
     member: str = ""
     hub: HubPlace | None = None

@@ -34,7 +34,8 @@ def parcel(request: Request, means: Means) -> Parcel:
     part = _part(wheel, means)
     wheel_and_member = hashlib.sha256(f"{part.sha256}/{source.member}".encode()).hexdigest()
     identity = f"sha256:{request.sha256}" if request.sha256 is not None else f"wheel:{wheel_and_member}"
-    return Parcel(Offer(identity, part.size_bytes, f"{display(wheel.url)}!{source.member}"), (part,), source.member)
+    offer = Offer(identity, part.size_bytes, f"{display(wheel.url)}!{source.member}")
+    return Parcel(offer, (part,), member=source.member)
 
 
 def _choose(source: PypiSource, means: Means) -> Listed:

@@ -28,4 +28,4 @@ def parcel(request: Request, token: str | None, means: Means) -> Parcel:
         identity = f"size:{digest([place, size_bytes], 32)}"
     name = unquote(urlsplit(url).path).rpartition("/")[2] or "file"
     part = Part(name, url, size_bytes, request.sha256, validator=validator)
-    return Parcel(Offer(identity, size_bytes, place), (part,))
+    return Parcel(Offer(identity, size_bytes, place), (part,), token)

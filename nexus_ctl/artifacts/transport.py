@@ -29,7 +29,8 @@ from nexus_ctl.errors import DeadlineExceeded, Retryable, Terminal
 
 T = TypeVar("T")
 _EXTRA_TRUST = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT")
-_BUSY = frozenset({408, 421, 425, 429, 500, 502, 503, 504})
+BUSY = frozenset({408, 421, 425, 429, 500, 502, 503, 504})
+"""Answers that mean: not now."""
 
 
 class Unavailable(Retryable):
@@ -187,7 +188,7 @@ def _refusal(place: str, error: urllib.error.HTTPError, *, authorized: bool) -> 
     if status == 416:
         total = (error.headers.get("Content-Range") or "").rpartition("/")[2]
         return RangeUnsatisfiable(int(total) if total.isdigit() else None)
-    if status in _BUSY:
+    if status in BUSY:
         return Unavailable(said, _after_seconds(error))
     if status in (401, 403):
         hint = "the token is not accepted, or may not read this" if authorized else "give a token: spec.source.token"

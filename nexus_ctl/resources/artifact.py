@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from nexus_ctl.resources.model import Source
-from nexus_ctl.resources.normal import digest
+from nexus_ctl.resources.normal import digest, normalise
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +19,12 @@ class Request:
     @property
     def key(self) -> str:
         """16 hex digits that name this request in the cache; equal for equal sources."""
-        pinned = self.source.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"token"})
-        return digest({"source": pinned, "sha256": self.sha256})
+        return digest({"source": self.pinned, "sha256": self.sha256})
+
+    @property
+    def pinned(self) -> dict[str, Any]:
+        """The normal form of the source without its token: all that says which bytes are meant."""
+        return {name: value for name, value in normalise(self.source).items() if name != "token"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +32,8 @@ class Offer:
     """What a source says it would deliver, before a byte of it moves.
 
     `identity` pins the content: `sha256:<hex>` where the source knows it, else the strongest thing it says
-    (`etag:...`, `size:...`). `size_bytes` is None when the source does not say.
+    (`etag:...`, `size:...`). `size_bytes` is what a fetch would transfer, interrupted downloads apart: what this
+    machine holds already (a local wheel, the Hugging Face cache) is not in it; None when the source does not say.
     """
 
     identity: str
@@ -38,13 +44,17 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A verified file on disk. `identity` is the one of the offer it was fetched for, so that names stay the same."""
+    """Verified content on disk. `identity` is the one of the offer it was fetched for, so that names stay the same."""
 
     path: str
+    """What an engine is given: the file; of a split GGUF its first part, beside the others; else the folder."""
     sha256: str
+    """Of the file; of the list of names and digests when there are several."""
     size_bytes: int
     identity: str
     origin: str
+    files: tuple[str, ...] = ()
+    """All paths when the artifact is more than one file, sorted by name; else empty."""
 
 
 @dataclass(frozen=True, slots=True)

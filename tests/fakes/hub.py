@@ -1,0 +1,90 @@
+"""A Hugging Face hub on loopback: trees, revisions, digests, redirects to storage, gates; the faults are the origin's.
+
+with FakeHub() as hub:
+    commit = hub.commit("org/repo", {"model.gguf": content})      `main` moves there; large files are LFS
+    hub.stored("org/repo", "model.gguf").cut_at = 1000             what storage serves, with its faults
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+from tests.fakes.http_origin import HttpOrigin, Served
+
+LFS_BYTES = 10_000
+"""Files from this size on are LFS; the real hub decides by type and size."""
+
+
+class FakeHub(HttpOrigin):
+    """Speaks the part of the protocol that downloads need. `gated` repositories want `token`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._repos: set[str] = set()
+        self._heads: dict[str, Mapping[str, bytes]] = {}
+
+    def commit(self, repo: str, files: Mapping[str, bytes], revision: str = "main", token: str = "") -> str:
+        """Make `files` the content of `revision`; the commit."""
+        commit = hashlib.sha1(json.dumps([repo, sorted(map(sha256, files.values()))]).encode()).hexdigest()
+        self._repos.add(repo)
+        self._heads[repo] = files
+        info = {"id": repo, "modelId": repo, "sha": commit, "private": False, "tags": [], "siblings": []}
+        tree = [entry(name, content) for name, content in sorted(files.items())]
+        for name in {revision, commit}:
+            self.put(f"/api/models/{repo}/revision/{name}", json.dumps(info).encode(), content_type="application/json")
+        self.put(f"/api/models/{repo}/tree/{commit}", json.dumps(tree).encode(), content_type="application/json")
+        for name, content in files.items():
+            headers = {"X-Repo-Commit": commit}
+            oid, faults = git_oid(content), {"bearer": token}
+            if len(content) >= LFS_BYTES:
+                headers |= {"X-Linked-Etag": f'"{sha256(content)}"', "X-Linked-Size": str(len(content))}
+                stored = self.put(f"/storage/{sha256(content)}", content).replace(
+                    "127.0.0.1", "localhost"
+                )  # another host
+                for at in {revision, commit}:
+                    path = f"/{repo}/resolve/{at}/{name}"
+                    self.put(path, content, etag=f'"{sha256(content)}"', headers=headers, redirect=stored, **faults)
+            else:
+                for at in {revision, commit}:
+                    self.put(f"/{repo}/resolve/{at}/{name}", content, etag=f'"{oid}"', headers=headers, **faults)
+        return commit
+
+    def gate(self, repo: str, revision: str = "main") -> None:
+        """Nobody may look."""
+        file = self.file(f"/api/models/{repo}/revision/{revision}")
+        file.status, file.headers = 403, {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access is restricted"}
+
+    def stored(self, repo: str, name: str) -> Served:
+        """What storage serves for a file of the newest commit."""
+        return self.file(f"/storage/{sha256(self._heads[repo][name])}")
+
+    @property
+    def sent_by_storage(self) -> int:
+        return sum(asked.sent for asked in self.log if asked.path.startswith("/storage/"))
+
+    def missing(self, path: str) -> tuple[int, Mapping[str, str]]:
+        parts = path.strip("/").split("/")
+        repo = "/".join(parts[2:4] if parts[:2] == ["api", "models"] else parts[:2])
+        if repo not in self._repos:
+            return 401, {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"}
+        if "revision" in parts or "tree" in parts:
+            return 404, {"X-Error-Code": "RevisionNotFound", "X-Error-Message": "Invalid rev id"}
+        return 404, {"X-Error-Code": "EntryNotFound", "X-Error-Message": "Entry not found"}
+
+
+def entry(name: str, content: bytes) -> dict[str, object]:
+    """A row of a tree listing."""
+    row: dict[str, object] = {"type": "file", "path": name, "size": len(content), "oid": git_oid(content)}
+    if len(content) >= LFS_BYTES:
+        row |= {"lfs": {"oid": sha256(content), "size": len(content), "pointerSize": 130}}
+    return row
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def git_oid(content: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
