@@ -11,10 +11,12 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nexus_ctl.engines import table as engines
 from nexus_ctl.manifest.document import Document, nearest
 from nexus_ctl.manifest.faults import dotted
-from nexus_ctl.manifest.nodes import Faults, Path, Place, find
+from nexus_ctl.manifest.nodes import Faults, Path, Place, find, key_of
 from nexus_ctl.resources.declared import dependencies, references
+from nexus_ctl.resources.deployment import DeploymentSpec
 from nexus_ctl.resources.envelope import DEPENDS_ON, RENAMED_FROM, Ref, Resource
 from nexus_ctl.resources.route import RouteSpec
 from nexus_ctl.resources.stack import StackSpec
@@ -37,6 +39,7 @@ def check(declared: Mapping[Ref, Declared], named: Collection[Ref], faults: Faul
     _circles(declared, faults)
     _public_names(declared, faults)
     _renames(declared, named, faults)
+    _engines(declared, faults)
 
 
 def _uses(one: Declared) -> Iterator[tuple[Path, Ref]]:
@@ -120,6 +123,23 @@ def _renames(declared: Mapping[Ref, Declared], named: Collection[Ref], faults: F
             heirs[old] = ref
             continue
         faults(one.place(path).fault("renamed-still-declared", detail, path=dotted(path), hint=hint))
+
+
+ABOUT_THE_VALUE = frozenset({"invalid-flag-value"})
+"""Faults of a map's entry that its value has, not its key."""
+
+
+def _engines(declared: Mapping[Ref, Declared], faults: Faults) -> None:
+    """What each Deployment's engine finds wrong with its own part."""
+    for one in declared.values():
+        spec = one.resource.spec
+        if not isinstance(spec, DeploymentSpec):
+            continue
+        for fault in engines.check(spec):
+            path = tuple(fault.path.split("."))
+            by_key = path[-2] in ("args", "env") and fault.code not in ABOUT_THE_VALUE
+            place = key_of(one.document.node, path) if by_key else one.place(path)
+            faults(place.fault(fault.code, fault.detail, path=fault.path, hint=fault.hint, severity=fault.severity))
 
 
 def check_settings(settings: StackSpec, place: Place, faults: Faults) -> None:

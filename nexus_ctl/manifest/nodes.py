@@ -174,6 +174,13 @@ def find(node: Node, path: Path) -> tuple[Node, Place]:
     return node, node.place if isinstance(node, Scalar) and not node.is_null else place
 
 
+def key_of(node: Node, path: Path) -> Place:
+    """Where the key that `path` ends with stands; where `find` would look, when there is no such key."""
+    parent, _ = find(node, path[:-1])
+    entry = parent.entries.get(str(path[-1])) if isinstance(parent, Map) else None
+    return entry.key_place if entry is not None else find(node, path)[1]
+
+
 def at(node: Node | None, *path: str) -> Node | None:
     """The node at `path` through maps; None where there is none."""
     for part in path:

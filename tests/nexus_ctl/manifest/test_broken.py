@@ -15,6 +15,7 @@ from nexus_ctl.views.diagnostics import render
 CORPUS = sorted((Path(__file__).parents[2] / "data" / "broken").glob("*.yaml"))
 EXPECT = re.compile(rb"# expect: (\S+) (\d+):(\d+)\n")
 SEEN_ELSEWHERE = {"file-too-large", "too-many-documents", "fixed-by-base", "ignored-status"}
+SEEN_ELSEWHERE |= {"risky-flag", "uneven-slots", "embedding-over-ubatch", "more-threads-than-cores"}
 """Need a large file, a second file, or are only a warning: tested beside the code."""
 
 
