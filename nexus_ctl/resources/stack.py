@@ -15,8 +15,9 @@ Listen = Annotated[str, Field(pattern=r"^(\d{1,3}(\.\d{1,3}){3}|\[[0-9a-fA-F:]+\
 class RuntimeSettings(Spec):
     """Where replicas run."""
 
-    driver: Annotated[Literal["auto", "process"], FORBIDDEN] = "auto"
-    """`process` runs engines as plain processes of this machine. `auto` takes the best that answers."""
+    driver: Annotated[Literal["auto", "process", "docker"], FORBIDDEN] = "auto"
+    """`process` runs engines as plain processes of this machine, `docker` as containers of its Docker engine. `auto` is
+    `docker` where an engine answers, else `process`, and stays what it was at first."""
     llama_server: Annotated[LocalPath | None, INERT] = None
     """Path of a `llama-server` binary for the process runtime; otherwise the one on PATH, otherwise the xllamacpp
     package."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import uuid4
@@ -34,15 +32,6 @@ def clean(api: docker.APIClient) -> None:
     for row in api.containers(all=True):
         api.remove_container(row["Id"], force=True)
     api.prune_networks()
-
-
-@pytest.fixture
-def sockets_left_by_the_sdk() -> Iterator[None]:
-    """The Docker SDK leaves its socket to the garbage collector when a connection is refused; let it be quiet."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        yield
-        gc.collect()
 
 
 @pytest.fixture
