@@ -66,8 +66,12 @@ def _round(work: Path, chosen: list[Contender], figures: dict[str, Figures], opt
             _say(f"  {contender.name}")
             mine = figures[contender.name]
             command = contender.command(work, engine_port, port)
-            with measure.running(command, options.gateway_core, work / f"{contender.name}.log") as gateway:
-                _note(mine, start=measure.until_answers(port, gateway, 120))
+            log = work / f"{contender.name}.log"
+            with measure.running(command, options.gateway_core, log) as gateway:
+                try:
+                    _note(mine, start=measure.until_answers(port, gateway, 120))
+                except TimeoutError as error:
+                    raise SystemExit(f"{contender.name}: {error}\n{log.read_text(errors='replace')[-2000:]}") from error
                 target = measure.Target(work, port, gateway, options.load_core)
                 _loaded(target, mine, options, slow=contender.slow)
                 _note(mine, rss=measure.memory_bytes(gateway))

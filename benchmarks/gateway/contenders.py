@@ -40,6 +40,7 @@ model_list:
 - model_name: chat
   litellm_params: {{model: openai/chat, api_base: "http://127.0.0.1:{engine}/v1", api_key: none}}
 litellm_settings: {{telemetry: false}}
+general_settings: {{dangerously_permit_weak_or_unset_master_key: true}}
 """
 
 

@@ -83,7 +83,7 @@ def build(source: Path, target: Path) -> None:
 
 
 @contextmanager
-def running(command: list[str], core: int, log: Path) -> Iterator[psutil.Process]:
+def running(command: list[str], core: int, log: Path) -> Iterator[psutil.Popen]:
     """The command, pinned to a core; ended with all its children."""
     with log.open("wb") as out:
         process = psutil.Popen(["taskset", "-c", str(core), *command], stdout=out, stderr=out)
@@ -98,12 +98,14 @@ def running(command: list[str], core: int, log: Path) -> Iterator[psutil.Process
             member.kill()
 
 
-def until_answers(port: int, process: psutil.Process, timeout_seconds: float) -> float:
+def until_answers(port: int, process: psutil.Popen, timeout_seconds: float) -> float:
     """Seconds until a chat request is answered with 200. Raises TimeoutError."""
     body = b'{"model":"chat","messages":[{"role":"user","content":"hello"}]}'
     url = f"http://127.0.0.1:{port}/v1/chat/completions"
     start = time.monotonic()
-    while time.monotonic() - start < timeout_seconds and process.is_running():
+    while time.monotonic() - start < timeout_seconds:
+        if process.poll() is not None:
+            raise TimeoutError(f"the process on port {port} ended with {process.returncode}")
         request = urllib.request.Request(url, body, {"content-type": "application/json"})
         try:
             with urllib.request.urlopen(request, timeout=5) as answer:
