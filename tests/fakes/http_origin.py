@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import ssl
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -60,11 +61,14 @@ class Asked:
 class HttpOrigin:
     """The server; a context manager. `log` holds every request that was answered."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self._files: dict[str, Served] = {}
         self.log: list[Asked] = []
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.origin = self
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
+        self._base = "http://127.0.0.1" if tls is None else "https://localhost"
 
     def __enter__(self) -> HttpOrigin:
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -81,7 +85,7 @@ class HttpOrigin:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"{self._base}:{self._server.server_address[1]}"
 
     def put(self, path: str, content: bytes = b"", **faults: Any) -> str:
         """Serve `content` at `path`; its address."""
