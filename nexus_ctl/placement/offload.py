@@ -23,6 +23,8 @@ _FIRST_LAYER = ("per_layer_model_proj", "per_layer_proj_norm")
 HOST_ALIGNMENT = 32
 DEVICE_ALIGNMENT = 128
 _CUDA_ROW_MULTIPLE = 512
+_REPACKED, _REPACK_ROWS = frozenset({"q4_0", "q4_k", "iq4_nl"}), 8
+"""What an AVX2 build repacks; source: ggml/src/ggml-cpu/repack.cpp. It moves bytes, except for tied embeddings."""
 
 
 def layer_places(settings: EngineSettings, layer_count: int, devices: Sequence[Accelerator]) -> tuple[str, ...]:
@@ -51,7 +53,7 @@ def layer_places(settings: EngineSettings, layer_count: int, devices: Sequence[A
 def tensor_bytes(
     header: GgufHeader, places: Sequence[str], settings: EngineSettings, devices: Sequence[Accelerator]
 ) -> dict[str, int]:
-    """Bytes of weights per place, padded as the engine's buffers pad them."""
+    """Bytes of weights per place, padded as the engine's buffers pad them; tied embeddings count where copied."""
     kinds = {device.id: device.kind for device in devices}
     sums: dict[str, int] = dict.fromkeys((*kinds, HOST), 0)
     names = {tensor.name for tensor in header.tensors}
@@ -75,7 +77,8 @@ def _tensor_places(
         return [places[layer]]
     stem = tensor.name.rsplit(".", 1)[0]
     if stem == "token_embd" and tied:
-        return [HOST] if places[-1] == HOST else [HOST, places[-1]]
+        copied = places[-1] != HOST or _repacked(tensor)
+        return [HOST, places[-1]] if copied else [HOST]
     if stem in _HOST_ONLY:
         return [HOST]
     if stem in _EVERYWHERE:
@@ -83,6 +86,11 @@ def _tensor_places(
     if stem in _FIRST_LAYER:
         return [places[0]]
     return [places[-1]]
+
+
+def _repacked(tensor: Tensor) -> bool:
+    """Whether the CPU keeps such a matrix in an order of its own, in a buffer of its own."""
+    return tensor.type in _REPACKED and tensor.dims[1] % _REPACK_ROWS == 0
 
 
 def _padded(header: GgufHeader, tensor: Tensor, device_kind: str | None) -> int:

@@ -167,8 +167,6 @@ class EngineSettings:
     embeddings: bool = False
     draft_tokens: int = 0
     """Tokens a speculative draft may add to each slot's batch."""
-    prompt_cache_bytes: int = 8192 << 20
-    """Ceiling of the host-side prompt cache (`--cache-ram`); it fills with use, so it is a limit and not a need."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  # one model a line reads best
 """Model files of many architectures for tests and benchmarks: a true header, and weights that are a hole of zeros.
 
 The real engine loads them, in milliseconds, since a sparse file costs no disk and no reading. Shapes come in two
@@ -315,9 +316,8 @@ _LAYERS: dict[str, Callable[[Shape, int], Iterator[Row]]] = {
 }
 
 
-def _mla(
-    latent: int, rope: int, nope: int, value: int, query: int, experts: int, used: int, inner: int
-) -> dict[str, Any]:
+def _mla(latent: int, rope: int, heads: tuple[int, int], query: int, experts: tuple[int, int, int]) -> dict[str, Any]:
+    (nope, value), (count, used, inner) = heads, experts
     return {
         "attention.q_lora_rank": query,
         "attention.kv_lora_rank": latent,
@@ -327,7 +327,7 @@ def _mla(
         "attention.value_length_mla": value,
         "rope.dimension_count": rope,
         "leading_dense_block_count": 1,
-        "expert_count": experts,
+        "expert_count": count,
         "expert_used_count": used,
         "expert_shared_count": 1,
         "expert_feed_forward_length": inner,
@@ -353,6 +353,7 @@ TINY: dict[str, Shape] = {
     "llama-gqa": Shape("llama", 4, 512, 8, 2, 1536, 8_000),
     "llama-mqa": Shape("llama", 3, 256, 8, 1, 768, 4_000, tied=True),
     "llama-mha": Shape("llama", 3, 512, 8, 8, 1408, 4_000, weight_type="f16"),
+    "llama-repacked": Shape("llama", 3, 512, 8, 4, 1536, 4_000, tied=True, weight_type="q4_k"),
     "mixtral": Shape("llama", 3, 256, 8, 4, 512, 4_000, extra=_moe(8, 2)),
     "qwen2": Shape("qwen2", 4, 448, 7, 1, 2432, 12_000, tied=True),
     "qwen3": Shape("qwen3", 4, 512, 8, 4, 1536, 12_000, head_size=128, tied=True),
@@ -362,7 +363,7 @@ TINY: dict[str, Shape] = {
     "cohere2": Shape("cohere2", 4, 512, 8, 2, 1408, 8_000, tied=True, extra={"attention.sliding_window": 1024, "logit_scale": 0.25}),
     "phi3": Shape("phi3", 4, 384, 6, 6, 1024, 4_000, context=4096, extra={"attention.sliding_window": 2047, "rope.dimension_count": 64, "rope.scaling.original_context_length": 4096}),
     "gpt-oss": Shape("gpt-oss", 4, 384, 8, 2, 384, 8_000, 64, extra=_moe(8, 4, 384) | {"attention.sliding_window": 128}),
-    "deepseek2": Shape("deepseek2", 3, 256, 8, 1, 768, 4_000, extra=_mla(128, 32, 64, 64, 96, 8, 2, 192)),
+    "deepseek2": Shape("deepseek2", 3, 256, 8, 1, 768, 4_000, extra=_mla(128, 32, (64, 64), 96, (8, 2, 192))),
     "mamba": Shape("mamba", 4, 256, 0, 0, 0, 4_000, extra=_ssm(512, 16, 32)),
     "mamba2": Shape("mamba2", 4, 256, 0, 0, 0, 4_000, extra=_ssm(512, 64, 8, 1)),
     "falcon-h1": Shape("falcon-h1", 4, 256, 4, 2, 768, 4_000, 64, extra=_ssm(512, 64, 8, 1)),
@@ -382,7 +383,7 @@ REALISTIC: dict[str, Shape] = {
     "Gemma-2-9B": Shape("gemma2", 42, 3584, 16, 8, 14336, 256_000, 256, 8_192, tied=True, weight_type="q4_k", extra=_SOFTCAP | {"attention.sliding_window": 4096}),
     "Gemma-3-27B": Shape("gemma3", 62, 5376, 32, 16, 21504, 262_144, 128, 131_072, tied=True, weight_type="q4_k", extra={"attention.sliding_window": 1024}),
     "gpt-oss-20b": Shape("gpt-oss", 24, 2880, 64, 8, 2880, 201_088, 64, 131_072, weight_type="q8_0", extra=_moe(32, 4, 2880) | _GPT_OSS),
-    "DeepSeek-V3": Shape("deepseek2", 61, 7168, 128, 1, 18432, 129_280, context=163_840, weight_type="q4_k", extra=_mla(512, 64, 128, 128, 1536, 256, 8, 2048)),
+    "DeepSeek-V3": Shape("deepseek2", 61, 7168, 128, 1, 18432, 129_280, context=163_840, weight_type="q4_k", extra=_mla(512, 64, (128, 128), 1536, (256, 8, 2048))),
     "Falcon-H1-7B": Shape("falcon-h1", 44, 3072, 12, 2, 12288, 130_048, 128, weight_type="q8_0", extra=_ssm(3072, 256, 24, 1)),
     "LFM2-1.2B": Shape("lfm2", 16, 2048, 32, [0, 0, 8, 0, 0, 8, 0, 0, 8, 0, 8, 0, 8, 0, 8, 0], 8192, 65_536, context=128_000, tied=True, extra={"shortconv.l_cache": 3}),
     "Mamba-2.8B": Shape("mamba", 64, 2560, 0, 0, 0, 50_280, tied=True, extra=_ssm(5120, 16, 160)),
