@@ -3,7 +3,8 @@
 Below `exchange`, beside `pool`. The answer is parsed only for its frame and handed on as read: one call of
 `Answer.received` per read of the socket. The rules it keeps: a request goes out twice only when an idle connection
 turned out to be closed and not a byte came back; nothing touches a connection after it went back to the pool, for
-whoever hears of the end may start the next call on it at once; a connection never rests paused.
+whoever hears of the end may start the next call on it at once. (It cannot go back paused: a paused connection reads
+nothing, so neither the end.)
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class Carrier(Protocol):
 class Call:
     """One request on its way to an engine. `pause`, `resume` and `abort` may be called at any time."""
 
-    __slots__ = ("_connection", "_pool", "aborted", "answer", "endpoint", "paused", "request", "retried")
+    __slots__ = ("_connection", "_pool", "aborted", "answer", "endpoint", "request", "retried")
 
     def __init__(self, pool: Carrier, endpoint: Endpoint, request: tuple[bytes, bytes], answer: Answer) -> None:
         self._pool = pool
@@ -67,7 +68,6 @@ class Call:
         self.endpoint = endpoint
         self.request = request
         self.answer = answer
-        self.paused = False
         self.aborted = False
         self.retried = False
 
@@ -77,13 +77,11 @@ class Call:
 
     def pause(self) -> None:
         """Read no further: the receiver is full."""
-        self.paused = True
         if self._connection is not None:
             self._connection.pause()
 
     def resume(self) -> None:
         """Read on."""
-        self.paused = False
         if self._connection is not None:
             self._connection.resume()
 
@@ -135,8 +133,6 @@ class UpstreamConnection(asyncio.Protocol):
         """Send the call's request; its answer is read from here on."""
         self._call = call
         call.carried_by(self)
-        if call.paused:
-            self.pause()
         self._transport.writelines(call.request)
 
     def pause(self) -> None:
@@ -209,7 +205,6 @@ class UpstreamConnection(asyncio.Protocol):
         """Give the connection back first, speak last: the listener may at once use it again."""
         self._call = None
         call.carried_by(None)
-        self.resume()
         if self._keep and not self.closing and not self._transport.get_write_buffer_size():
             self._used = True
             self._reset()

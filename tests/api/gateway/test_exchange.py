@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -355,6 +358,98 @@ def test_what_an_engine_says_unasked_reaches_nobody(run: Run, tmp_path: Path) ->
     run(scenario())
 
 
+def test_bytes_on_an_idle_connection_close_it(run: Run, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        late = asyncio.Event()
+        told: list[asyncio.Task[None]] = []
+
+        async def tell(writer: asyncio.StreamWriter) -> None:
+            await late.wait()
+            writer.write(http(b"smuggled"))
+
+        async def script(request: Received, writer: asyncio.StreamWriter) -> None:
+            writer.write(http(OK))
+            told.append(asyncio.ensure_future(tell(writer)))
+
+        async with Upstream(script) as engine, a_gateway(tmp_path, a_table(one(engine))) as gateway:
+            assert (await gateway.ask(ASK)).body == OK
+            late.set()
+            await engine.until(lambda: engine.open == 0)
+            assert (await gateway.ask(ASK)).body == OK
+            assert engine.connections == 2
+            await asyncio.gather(*told)
+
+    run(scenario())
+
+
+def test_an_answer_without_content_ends_at_its_head(run: Run, tmp_path: Path) -> None:
+    async def script(request: Received, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    async def scenario() -> None:
+        async with Upstream(script) as engine, a_gateway(tmp_path, a_table(one(engine))) as gateway:
+            assert [((await gateway.ask(ASK)).status, engine.connections) for _ in range(3)] == [(204, 1)] * 3
+
+    run(scenario())
+
+
+@contextmanager
+def unaccepting() -> Iterator[tuple[socket.socket, str]]:
+    """A listener whose queue is full: connecting to it neither succeeds nor fails."""
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=0) as listener,
+        socket.socket() as first,
+        socket.socket() as second,
+    ):
+        first.connect(listener.getsockname())
+        second.setblocking(False)
+        second.connect_ex(listener.getsockname())
+        yield listener, f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_a_replica_that_accepts_no_connection_in_time_is_passed_over(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.gateway.pool.CONNECT_SECONDS", 0.05)
+
+    async def scenario() -> None:
+        with unaccepting() as (_, url):
+            async with Upstream(answers(OK)) as engine:
+                async with a_gateway(tmp_path, a_table({"chat": {"hung": url}})) as gateway:
+                    got = await gateway.ask(ASK)
+                    assert (got.status, got.error()["code"]) == (502, "engine_failed")
+                    assert "in time" in str(got.error()["message"])
+                    gateway.put(a_table({"chat": {"hung": url, "live": engine.url}}, revision=2))
+                    assert [(await gateway.ask(ASK)).status for _ in range(4)] == [200] * 4
+
+    run(scenario())
+
+
+def test_a_client_that_leaves_while_a_connection_is_made_leaves_nothing_behind(run: Run, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        with unaccepting() as (listener, url):
+            async with a_gateway(tmp_path, a_table({"chat": {"hung": url}})) as gateway:
+                client = await gateway.connect()
+                client.send(post(ASK))
+                while not gateway.app.stats.in_flight:
+                    await asyncio.sleep(0.005)
+                await client.close()
+                while gateway.app.stats.in_flight:
+                    await asyncio.sleep(0.005)
+                listener.setblocking(False)
+                accepted: list[socket.socket] = []
+                async with asyncio.timeout(30):
+                    while gateway.app.pool.opened == 0:
+                        with suppress(BlockingIOError):
+                            accepted.append(listener.accept()[0])
+                        await asyncio.sleep(0.005)
+                assert gateway.app.stats.requests == {("chat", 499): 1}
+                for connection in accepted:
+                    connection.close()
+
+    run(scenario())
+
+
 def test_a_replica_that_refuses_the_connection_is_passed_over_once(run: Run, tmp_path: Path) -> None:
     async def scenario() -> None:
         async with Upstream(answers(OK)) as engine:
@@ -490,9 +585,13 @@ def test_a_preset_named_where_it_cannot_work_is_refused(run: Run, tmp_path: Path
         async with Upstream(answers(OK)) as engine:
             table = a_table(one(engine), presets={"precise": PresetEntry({"temperature": 0.1})})
             async with a_gateway(tmp_path, table) as gateway:
+                bound = {"chat": RouteEntry(["chat"], [BackendEntry("chat")], preset="precise")}
                 got = await gateway.ask({"model": "chat:precise", "input": "x"}, "/v1/embeddings")
                 assert (got.status, got.error()["code"]) == (400, "preset_not_applicable")
                 assert engine.requests == []
+                gateway.put(a_table(one(engine), presets=table.presets, routes=bound, revision=2))
+                assert (await gateway.ask(b'{"model":"chat","input":"x"}', "/v1/embeddings")).status == 200
+                assert engine.requests[0].body == b'{"model":"chat","input":"x"}'
 
     run(scenario())
 
