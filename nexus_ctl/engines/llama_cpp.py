@@ -11,19 +11,18 @@ each slot gets `contextSize / parallel` tokens unless `memory.kvUnified` is set.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
-
-from pydantic.fields import FieldInfo
 
 from nexus_ctl.engines.fault import Fault
+from nexus_ctl.engines.flags import flags, text, words
 from nexus_ctl.engines.llama_cpp_args import check_args, check_env
 from nexus_ctl.engines.llama_server.arguments import by_spelling
 from nexus_ctl.resources.deployment import DeploymentSpec
-from nexus_ctl.resources.field import Spec
-from nexus_ctl.resources.launch import HOST, PORT, LaunchSpec, Limits, Mount
-from nexus_ctl.resources.llama_cpp import Flag, LlamaCpp
+from nexus_ctl.resources.launch import HOST, PORT, LaunchSpec, Mount
+from nexus_ctl.resources.llama_cpp import LlamaCpp
 
 PROGRAM = "llama-server"
+IMAGE = "ghcr.io/ggml-org/llama.cpp:server"
+CUDA_IMAGE = "ghcr.io/ggml-org/llama.cpp:server-cuda"
 PATH = "spec.engine.llamaCpp"
 UNQUANTIZED = ("f32", "f16", "bf16")
 DEFAULT_BATCH = 2048
@@ -31,26 +30,24 @@ DEFAULT_UBATCH = 512
 
 
 def launch(spec: DeploymentSpec) -> LaunchSpec:
-    """The launch specification of each of its replicas."""
+    """The engine's part of the launch specification; `engines.table` adds the Deployment's."""
     engine = _engine(spec)
     model = f"/models/{spec.model}.gguf"
     return LaunchSpec(
         argv=(
             *(PROGRAM, "--model", model, "--alias", spec.model, "--host", HOST, "--port", PORT),
-            *_declared(engine),
+            *words(engine),
             *_raw(engine),
         ),
-        env={name: entry.value for name, entry in spec.env.items() if entry.value is not None},
-        secret_env={name: entry.value_from for name, entry in spec.env.items() if entry.value_from is not None},
         mounts=(Mount(target=model, model=spec.model),),
-        limits=Limits(cpu_cores=spec.resources.cpu, memory_bytes=spec.resources.memory),
+        image=engine.image or (IMAGE if spec.resources.gpus is None else CUDA_IMAGE),
     )
 
 
 def check(spec: DeploymentSpec) -> tuple[Fault, ...]:
     """Everything wrong with the engine's part of the spec; errors and warnings."""
     engine = _engine(spec)
-    declared = {flag.name or flag.off: path for path, flag, _ in _flags(engine, PATH)}
+    declared = {flag.name or flag.off: path for path, flag, _ in flags(engine, PATH)}
     return (
         *_check_fields(spec, engine),
         *check_args(engine.args, f"{PATH}.args", declared),
@@ -63,30 +60,6 @@ def _engine(spec: DeploymentSpec) -> LlamaCpp:
     return spec.engine.llama_cpp
 
 
-def _flags(spec: Spec, path: str) -> Iterator[tuple[str, Flag, Any]]:
-    """(field path, flag, value) of every field that names a flag, in declaration order."""
-    for name, info in type(spec).model_fields.items():
-        value, at = getattr(spec, name), f"{path}.{info.alias or name}"
-        if isinstance(value, Spec):
-            yield from _flags(value, at)
-        elif (flag := _flag(info)) is not None:
-            yield at, flag, value
-
-
-def _flag(info: FieldInfo) -> Flag | None:
-    return next((mark for mark in info.metadata if isinstance(mark, Flag)), None)
-
-
-def _declared(engine: LlamaCpp) -> Iterator[str]:
-    for _, flag, value in _flags(engine, PATH):
-        if isinstance(value, bool):
-            word = flag.name if value else flag.off
-            yield from [word] if word else []
-        elif value is not None:
-            yield flag.name
-            yield ",".join(map(_word, value)) if isinstance(value, list) else _word(value)
-
-
 def _raw(engine: LlamaCpp) -> Iterator[str]:
     for name, value in sorted(engine.args.items()):
         argument = by_spelling().get(f"--{name}")
@@ -94,12 +67,7 @@ def _raw(engine: LlamaCpp) -> Iterator[str]:
             yield from [argument.off_name] if argument and argument.off_name else []
         else:
             yield f"--{name}"
-            yield from [] if value is True else [_word(value)]
-
-
-def _word(value: object) -> str:
-    """A value as llama-server reads it; whole floats without their point."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+            yield from [] if value is True else [text(value)]
 
 
 def _check_fields(spec: DeploymentSpec, engine: LlamaCpp) -> Iterator[Fault]:

@@ -6,12 +6,12 @@ Controllers and the manifest's checks ask here, so a new engine is a field, a mo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from nexus_ctl.engines import llama_cpp
+from nexus_ctl.engines import custom, llama_cpp, vllm
 from nexus_ctl.engines.fault import Fault
 from nexus_ctl.resources.deployment import DeploymentSpec
-from nexus_ctl.resources.launch import LaunchSpec
+from nexus_ctl.resources.launch import ALL_GPUS, GpuRequest, LaunchSpec, Limits, Sandbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +24,37 @@ class EngineRow:
 
 ENGINES: Mapping[str, EngineRow] = {
     "llama_cpp": EngineRow(llama_cpp.launch, llama_cpp.check),
+    "vllm": EngineRow(vllm.launch, vllm.check),
+    "custom": EngineRow(custom.launch, custom.check),
 }
 
 
 def launch(spec: DeploymentSpec) -> LaunchSpec:
-    """What to run for each replica of this Deployment."""
-    return ENGINES[engine_of(spec)].launch(spec)
+    """What to run for each replica of this Deployment: the engine's part, and the Deployment's around it."""
+    engine, container, gpus = ENGINES[engine_of(spec)].launch(spec), spec.container, spec.resources.gpus
+    count = gpus.count if gpus is not None else None
+    sandbox = Sandbox(
+        user=container.user or "",
+        read_only_root=container.read_only_root,
+        writable=tuple(container.writable),
+        shm_bytes=engine.sandbox.shm_bytes if container.shm_size is None else container.shm_size,
+        pids=container.pids,
+        ulimits=container.ulimits,
+    )
+    return replace(
+        engine,
+        env={**engine.env, **{name: entry.value for name, entry in spec.env.items() if entry.value is not None}},
+        secret_env={name: entry.value_from for name, entry in spec.env.items() if entry.value_from is not None},
+        limits=Limits(cpu_cores=spec.resources.cpu, memory_bytes=spec.resources.memory),
+        gpus=None
+        if gpus is None
+        else GpuRequest(
+            count=ALL_GPUS if count == "all" else count or 0,
+            ids=tuple(gpus.ids or ()),
+            capabilities=tuple(gpus.capabilities),
+        ),
+        sandbox=sandbox,
+    )
 
 
 def check(spec: DeploymentSpec) -> tuple[Fault, ...]:

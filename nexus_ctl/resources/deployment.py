@@ -6,10 +6,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from nexus_ctl.resources.container import Container, Gpus
+from nexus_ctl.resources.custom import Custom
 from nexus_ctl.resources.field import INERT, LIVE, REPLACE, REPLACED_BY_CONTENT, Spec, as_map, refers_to
 from nexus_ctl.resources.llama_cpp import LlamaCpp
 from nexus_ctl.resources.quantity import Bytes, Duration
 from nexus_ctl.resources.secret import EnvValue
+from nexus_ctl.resources.vllm import Vllm
 
 EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
@@ -19,11 +22,17 @@ class Engine(Spec):
 
     llama_cpp: LlamaCpp | None = None
     """llama.cpp's `llama-server`."""
+    vllm: Vllm | None = None
+    """vLLM's `vllm serve`, in a container."""
+    custom: Custom | None = None
+    """Any other server that speaks the OpenAI protocol."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Engine:
-        if self.llama_cpp is None:
-            raise ValueError("give exactly one of llamaCpp; found none")
+        engines = {"llamaCpp": self.llama_cpp, "vllm": self.vllm, "custom": self.custom}
+        given = [name for name, value in engines.items() if value is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of {', '.join(engines)}; found {', '.join(given) or 'none'}")
         return self
 
 
@@ -34,6 +43,8 @@ class Resources(Spec):
     """CPU cores per replica. The process runtime pins to whole cores and refuses a fraction."""
     memory: Annotated[Bytes | None, LIVE, Field(gt=0)] = None
     """Memory per replica beyond the mapped model file."""
+    gpus: Annotated[Gpus | None, REPLACE] = None
+    """GPUs per replica; none when left out."""
 
 
 class Probe(Spec):
@@ -76,6 +87,8 @@ class DeploymentSpec(Spec):
     """Environment variables of the engine."""
     resources: Annotated[Resources, LIVE] = Resources()
     """What a replica may use of the machine."""
+    container: Annotated[Container, REPLACE] = Container()
+    """What its containers may do; only for runtimes that have containers."""
     probe: Annotated[Probe, INERT] = Probe()
     """How nexusctl knows that a replica is ready."""
     rollout: Annotated[Rollout, INERT] = Rollout()

@@ -46,7 +46,9 @@ class Memory(Spec):
     """Flash attention."""
     kv_unified: Annotated[bool | None, Flag("--kv-unified", off="--no-kv-unified")] = None
     """One KV pool for all slots instead of an equal part for each."""
-    load_mode: Annotated[Literal["auto", "none", "mmap", "mlock", "mmap+mlock", "dio"] | None, Flag("--load-mode")] = None
+    load_mode: Annotated[Literal["auto", "none", "mmap", "mlock", "mmap+mlock", "dio"] | None, Flag("--load-mode")] = (
+        None
+    )
     """How the weights come into memory: `mmap` maps the file, `mlock` keeps them in RAM, `dio` reads past the page
     cache, `none` just reads; the engine's default is `auto`."""
 
@@ -102,6 +104,9 @@ class Embeddings(Spec):
 class LlamaCpp(Spec):
     """llama.cpp's `llama-server`."""
 
+    image: Annotated[str | None, REPLACE, Field(min_length=1)] = None
+    """Container image, for runtimes that have containers; llama.cpp's own `server` image when left out, `server-cuda`
+    where GPUs are asked for. Pin a digest for more than a trial."""
     context_size: Annotated[int | None, REPLACE, Flag("--ctx-size"), Field(ge=0)] = None
     """Tokens of context for all slots together; 0 takes the model's training length. The engine's default when left
     out."""

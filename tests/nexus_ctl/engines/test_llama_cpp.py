@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from nexus_ctl.engines import llama_cpp, table
+from nexus_ctl.engines import table
 from nexus_ctl.engines.fault import Fault
+from nexus_ctl.engines.flags import flags as engine_flags
 from nexus_ctl.engines.llama_cpp_args import OURS
 from nexus_ctl.engines.llama_server.arguments import by_spelling
 from nexus_ctl.resources.deployment import DeploymentSpec
@@ -53,6 +54,7 @@ def test_launch_of_a_minimal_deployment() -> None:
             *("--parallel", "1", "--metrics", "--jinja"),
         ),
         mounts=(Mount(target="/models/smol.gguf", model="smol"),),
+        image="ghcr.io/ggml-org/llama.cpp:server",
     )
 
 
@@ -103,7 +105,7 @@ def test_the_order_of_raw_args_changes_nothing() -> None:
 
 
 def test_every_declared_flag_is_one_that_llama_server_takes() -> None:
-    declared = [flag for _, flag, _ in llama_cpp._flags(LlamaCpp(), "")]
+    declared = [flag for _, flag, _ in engine_flags(LlamaCpp(), "")]
     spellings = [name for flag in declared for name in (flag.name, flag.off) if name]
     assert len(declared) > 20
     assert [name for name in spellings if name not in by_spelling()] == []

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from nexus_ctl.engines import llama_cpp
+from nexus_ctl.engines.flags import flags
 from nexus_ctl.engines.llama_server.arguments import Argument, Kind, arguments, by_spelling
 from nexus_ctl.engines.llama_server.command_line import WrongWord, read
 from nexus_ctl.engines.llama_server.flags import SETTINGS, unsupported_flags
@@ -168,7 +168,7 @@ def test_rows_set_the_right_value(
 
 
 def test_every_flag_that_we_render_is_honoured() -> None:
-    rendered = {name for _, flag, _ in llama_cpp._flags(LlamaCpp(), "") for name in (flag.name, flag.off) if name}
+    rendered = {name for _, flag, _ in flags(LlamaCpp(), "") for name in (flag.name, flag.off) if name}
     assert rendered | {"--model", "--alias", "--host", "--port"} <= set(by_spelling()) - unsupported_flags()
 
 
