@@ -9,12 +9,14 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
+
+import click
 
 from controllers.base import Scene
 from controllers.cycle import Session
@@ -30,10 +32,10 @@ from nexus_ctl.planning.action import Pool
 from nexus_ctl.resources.declared import Stack
 from nexus_ctl.resources.secret import ValueFrom
 from nexus_ctl.routing.file import RoutingFile
-from nexus_ctl.runtimes.port import Runtime
 from nexus_ctl.runtimes.probe import HttpProber
 from nexus_ctl.runtimes.process.programs import default_programs
 from nexus_ctl.runtimes.process.runtime import ProcessRuntime
+from nexus_ctl.runtimes.table import Choice, open_runtime
 from nexus_ctl.store.instance import instance_id
 from nexus_ctl.store.lock import Holder, StateLock
 from nexus_ctl.store.store import Store
@@ -65,25 +67,30 @@ class LocalWorkspace:
 
     @cached_property
     def store(self) -> Store:
-        """See the port. Prints nothing: warnings of opening are the store's own to keep."""
+        """See the port. What was odd about opening it is told on stderr."""
         self._make_state_dir()
         settings = self.stack.settings.state
-        return Store.open(settings.url or self.state_dir / "state.db", self.clock, history_limit=settings.history_limit)
+        target = settings.url or self.state_dir / "state.db"
+        store = Store.open(target, self.clock, history_limit=settings.history_limit)
+        for warning in store.warnings:
+            click.echo(f"warning: {warning}", err=True)
+        return store
 
     @property
     def note(self) -> str:
         """See the port."""
-        return self._driver[1]
+        return f"{self._choice.driver} ({self._choice.why})"
 
     @cached_property
     def session(self) -> Session:
         """See the port. Raises RuntimeUnreachable, StoreError, MachineError."""
         self._make_state_dir()
-        runtime, host = self._driver[0], self._processes
+        runtime, host = self._choice.runtime, self._processes
         known = _KnownSecrets(self._environ)
         world = World(
             runtime=runtime,
             host=host,
+            images=self._choice.images,
             artifacts=Cache(self.cache.root, Means(self.clock, self._environ)),
             routing=RoutingFile(self.state_dir / TABLE, self.gateway_url),
             prober=HttpProber(),
@@ -136,14 +143,9 @@ class LocalWorkspace:
         return ProcessRuntime(self.state_dir, self._instance, programs)
 
     @cached_property
-    def _driver(self) -> tuple[Runtime, str]:
-        """The runtime and the words that say why it was chosen."""
-        wanted = self.stack.settings.runtime.driver
-        drivers: Mapping[str, Callable[[], tuple[Runtime, str]]] = {
-            "process": lambda: (self._processes, "process"),
-            "auto": lambda: (self._processes, "process (auto)"),
-        }
-        return drivers[wanted]()
+    def _choice(self) -> Choice:
+        driver = self.stack.settings.runtime.driver
+        return open_runtime(driver, self.state_dir, self._instance, lambda: self._processes)
 
     def _pools(self) -> Mapping[Pool, Executor]:
         settings = self.stack.settings.parallelism
