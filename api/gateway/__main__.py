@@ -11,6 +11,7 @@ import asyncio
 import gc
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -31,6 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(
         stream=sys.stderr, level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s"
     )
+    _allow_open_files()
     host, port = options.listen
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         try:
@@ -39,6 +41,12 @@ def main(arguments: list[str] | None = None) -> int:
             sys.stderr.write(f"cannot listen on {_shown(host, port)}: {_reason(error)}\n")
             return 1
     return 0
+
+
+def _allow_open_files() -> None:
+    """Raise the soft limit to the hard one: a stream holds two descriptors, and 1024 is the usual soft limit."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def serve(table: Path, host: str, port: int, drain_seconds: float) -> None:

@@ -7,7 +7,7 @@ import json
 import logging
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -251,6 +251,30 @@ def test_a_slow_reader_is_not_buffered_for_and_wakes_up_again(run: Run, tmp_path
     run(scenario())
 
 
+def test_a_request_that_waits_for_a_slow_reader_is_not_forgotten(run: Run, tmp_path: Path) -> None:
+    """A wake-up is lost when what waits is not looked at again: here the reader, not an answer's end, lets it start."""
+    big = b"x" * 200_000
+
+    async def scenario() -> None:
+        async with Upstream(answers(big)) as engine, a_gateway(tmp_path, a_table(one(engine))) as gateway:
+            client = await gateway.connect()
+            while not gateway.app.server.connections:
+                await asyncio.sleep(0)
+            (connection,) = gateway.app.server.connections
+            connection._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            client.writer.transport.pause_reading()
+            client.send(post(ASK) * 2)
+            async with asyncio.timeout(30):
+                while connection._current is not None or not connection._full:
+                    await asyncio.sleep(0.005)
+            assert len(engine.requests) == 1
+            client.writer.transport.resume_reading()
+            assert [(await client.answer()).body for _ in range(2)] == [big, big]
+            await client.close()
+
+    run(scenario())
+
+
 def test_a_client_that_never_reads_is_cut_in_the_end(run: Run, tmp_path: Path) -> None:
     async def script(request: Received, writer: asyncio.StreamWriter) -> None:
         writer.write(EVENT_STREAM)
@@ -388,7 +412,9 @@ def test_an_answer_without_content_ends_at_its_head(run: Run, tmp_path: Path) ->
 
     async def scenario() -> None:
         async with Upstream(script) as engine, a_gateway(tmp_path, a_table(one(engine))) as gateway:
-            assert [((await gateway.ask(ASK)).status, engine.connections) for _ in range(3)] == [(204, 1)] * 3
+            got = [await gateway.ask(ASK) for _ in range(3)]
+            assert [(a.status, a.body, "transfer-encoding" in a.headers) for a in got] == [(204, b"", False)] * 3
+            assert engine.connections == 1
 
     run(scenario())
 
@@ -396,14 +422,11 @@ def test_an_answer_without_content_ends_at_its_head(run: Run, tmp_path: Path) ->
 @contextmanager
 def unaccepting() -> Iterator[tuple[socket.socket, str]]:
     """A listener whose queue is full: connecting to it neither succeeds nor fails."""
-    with (
-        socket.create_server(("127.0.0.1", 0), backlog=0) as listener,
-        socket.socket() as first,
-        socket.socket() as second,
-    ):
-        first.connect(listener.getsockname())
-        second.setblocking(False)
-        second.connect_ex(listener.getsockname())
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, ExitStack() as stack:
+        for _ in range(2):
+            queued = stack.enter_context(socket.socket())
+            queued.setblocking(False)
+            queued.connect_ex(listener.getsockname())
         yield listener, f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
@@ -413,14 +436,14 @@ def test_a_replica_that_accepts_no_connection_in_time_is_passed_over(
     monkeypatch.setattr("api.gateway.pool.CONNECT_SECONDS", 0.05)
 
     async def scenario() -> None:
-        with unaccepting() as (_, url):
-            async with Upstream(answers(OK)) as engine:
-                async with a_gateway(tmp_path, a_table({"chat": {"hung": url}})) as gateway:
-                    got = await gateway.ask(ASK)
-                    assert (got.status, got.error()["code"]) == (502, "engine_failed")
-                    assert "in time" in str(got.error()["message"])
-                    gateway.put(a_table({"chat": {"hung": url, "live": engine.url}}, revision=2))
-                    assert [(await gateway.ask(ASK)).status for _ in range(4)] == [200] * 4
+        async with Upstream(answers(OK)) as engine, a_gateway(tmp_path, None) as gateway:
+            with unaccepting() as (_, url):
+                gateway.put(a_table({"chat": {"hung": url}}))
+                got = await gateway.ask(ASK)
+                assert (got.status, got.error()["code"]) == (502, "engine_failed")
+                assert "in time" in str(got.error()["message"])
+                gateway.put(a_table({"chat": {"hung": url, "live": engine.url}}, revision=2))
+                assert [(await gateway.ask(ASK)).status for _ in range(4)] == [200] * 4
 
     run(scenario())
 

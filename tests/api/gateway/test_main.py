@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import openai
+import psutil
 import pytest
 
 from nexus_ctl.clock import SystemClock
@@ -336,6 +338,12 @@ def test_the_table_may_come_after_the_gateway_and_sighup_is_welcome(tmp_path: Pa
         code, log = process.wait()
         assert code == 0
         assert "revision 1 in force" in log
+
+
+def test_a_thousand_streams_are_not_too_many_files(tmp_path: Path) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with a_process(tmp_path) as process:
+        assert psutil.Process(process.popen.pid).rlimit(psutil.RLIMIT_NOFILE) == (hard, hard)
 
 
 def test_an_address_in_use_is_said_plainly(tmp_path: Path) -> None:
