@@ -15,6 +15,7 @@ from nexus_ctl.planning.change import Change, Step
 from nexus_ctl.resources.artifact import Pin
 from nexus_ctl.resources.conditions import Condition
 from nexus_ctl.resources.envelope import Ref, Resource
+from nexus_ctl.resources.image import ObservedImage
 from nexus_ctl.resources.normal import Normal
 from nexus_ctl.resources.observed import ObservedModel, Recorded
 from nexus_ctl.resources.replica import ObservedReplica
@@ -43,6 +44,8 @@ class Scene:
     capabilities: Capabilities
     recorded: Mapping[Ref, Recorded] = field(default_factory=dict)
     models: Mapping[str, ObservedModel] = field(default_factory=dict)
+    images: Mapping[str, ObservedImage] = field(default_factory=dict)
+    """Container images by name; empty where the runtime has none."""
     free_memory_bytes: int | None = None
     table_path: str = ""
     """The routing table's file, as the gateway is told."""

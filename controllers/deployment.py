@@ -166,11 +166,12 @@ def incoming(
         spec=canonical_json(desired.normalised),
         generation=next_generation(desired, scene),
         model_digest=model.identity,
+        image_digest=scene.images[launch.image].identity if launch.image in scene.images else "",
         secrets_digest=observed.secrets_digest,
         protected=desired.metadata.protect_words,
         version=scene.version,
     )
-    made_of = (scene.instance, owner.spec_hash, owner.model_digest, owner.secrets_digest)
+    made_of = (scene.instance, owner.spec_hash, owner.model_digest, owner.image_digest, owner.secrets_digest)
     return tuple(
         rollout.Incoming(
             Replica(replica_name(scene.set, name, index, *made_of), replace(owner, replica=index), launch),
@@ -256,6 +257,8 @@ def _differences(desired: Resource[DeploymentSpec], view: ReplicaView, new: roll
         named = [Reason.of(change) for change in fields if change.path == "spec.model"]
         changed = Reason("model_files_changed", "spec.model", owner.model_digest, want.model_digest, "replace")
         reasons += named or [changed]
+    if owner.image_digest != want.image_digest:
+        reasons.append(Reason("image_digest_changed", "image", owner.image_digest, want.image_digest, "replace"))
     if owner.secrets_digest != want.secrets_digest:
         reasons.append(Reason("secret_changed", "spec.env", "*** (before)", "*** (after)", "replace"))
     return tuple(reasons)

@@ -11,6 +11,8 @@ from typing import Any
 
 from controllers.base import Assessment, Scene, Sighting
 from controllers.gateway import KIND as GATEWAY
+from controllers.image import KIND as IMAGE
+from controllers.image import named_by
 from controllers.renaming import former_names
 from controllers.table import CONTROLLERS
 from nexus_ctl.errors import Blocked
@@ -54,6 +56,8 @@ class Look:
     recorded: Mapping[Ref, Recorded]
     applied: Mapping[Ref, Normal] = field(default_factory=dict)
     """What was last made true of each object that exists, from the store or else from the world itself."""
+    images: Mapping[Ref, Ref] = field(default_factory=dict)
+    """The image each deployment needs, where the runtime has images."""
 
 
 def look(world: World, stack: Stack, scene: Scene, recorded: Mapping[Ref, Recorded], options: Options) -> Look:
@@ -69,6 +73,8 @@ def look(world: World, stack: Stack, scene: Scene, recorded: Mapping[Ref, Record
     if any(ref.kind == "Route" for ref in desired):
         gateway = Resource(GATEWAY, Metadata(scene.set), stack.settings.gateway)
         desired[gateway.ref] = gateway
+    images = _images(world, desired, stack)
+    desired |= {ref: image for ref, (image, _) in images.items()}
     scene = replace(
         scene,
         recorded=recorded,
@@ -85,11 +91,22 @@ def look(world: World, stack: Stack, scene: Scene, recorded: Mapping[Ref, Record
         observed |= found
         if kind == "Model":
             scene = replace(scene, models={ref.name: value for ref, value in found.items()})
+        if kind == IMAGE:
+            scene = replace(scene, images={ref.name: value for ref, value in found.items()})
         for ref, value in found.items():
             normal = controller.applied(value)
             if ref not in applied and normal is not None:
                 applied[ref] = normal
-    return Look(scene, desired, observed, recorded, applied)
+    needed = {user: ref for ref, (_, users) in images.items() for user in users}
+    return Look(scene, desired, observed, recorded, applied, needed)
+
+
+def _images(
+    world: World, desired: Mapping[Ref, Resource[Any]], stack: Stack
+) -> Mapping[Ref, tuple[Resource[Any], frozenset[Ref]]]:
+    if world.images is None:
+        return {}
+    return named_by((item for ref, item in desired.items() if ref.kind == "Deployment"), stack.settings.runtime)
 
 
 def reconcile(stack: Stack, seen: Look, options: Options, runtime: str = "") -> Plan:
@@ -209,7 +226,8 @@ def _edges(seen: Look, changes: list[Change]) -> Mapping[Ref, frozenset[Ref]]:
     for change in changes:
         resource = seen.desired.get(change.ref)
         if resource is not None and change.verb not in REMOVING:
-            edges[change.ref] = dependencies(resource)
+            image = seen.images.get(change.ref)
+            edges[change.ref] = dependencies(resource) | ({image} if image is not None else set())
         else:
             edges[change.ref] = _applied_references(change.ref, seen)
     leaving = next((c.ref for c in changes if c.ref.kind == GATEWAY and c.verb in REMOVING), None)

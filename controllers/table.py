@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from controllers import deployment, gateway, model, preset, route
+from controllers import deployment, gateway, image, model, preset, route
 from controllers.base import Controller
 
 CONTROLLERS: Mapping[str, Controller] = {
-    row.kind: row
-    for row in (model.CONTROLLER, deployment.CONTROLLER, preset.CONTROLLER, route.CONTROLLER, gateway.CONTROLLER)
+    module.CONTROLLER.kind: module.CONTROLLER for module in (model, image, deployment, preset, route, gateway)
 }

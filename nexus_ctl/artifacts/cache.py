@@ -20,11 +20,10 @@ from nexus_ctl.artifacts.collect import drop_unpinned
 from nexus_ctl.artifacts.disk import give_name, locked
 from nexus_ctl.artifacts.memo import Memo, has_blob
 from nexus_ctl.artifacts.partial import Partial
-from nexus_ctl.artifacts.port import ProgressSink
 from nexus_ctl.artifacts.records import Layout, Record
 from nexus_ctl.artifacts.source import SPLIT, Means, Parcel
 from nexus_ctl.errors import ActionError, Terminal
-from nexus_ctl.resources.artifact import Artifact, Offer, Pin, Progress, Request
+from nexus_ctl.resources.artifact import Artifact, Offer, Pin, Progress, ProgressSink, Request
 
 Ask = Callable[[Request, str | None, Means], Parcel]
 

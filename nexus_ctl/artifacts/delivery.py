@@ -19,11 +19,10 @@ from nexus_ctl.artifacts.member import extract
 from nexus_ctl.artifacts.memo import Memo, has_blob
 from nexus_ctl.artifacts.package_index import local_path
 from nexus_ctl.artifacts.partial import Partial, Sidecar
-from nexus_ctl.artifacts.port import ProgressSink
 from nexus_ctl.artifacts.records import Layout, StoredFile
 from nexus_ctl.artifacts.source import HubPlace, Means, Parcel, Part
 from nexus_ctl.errors import IntegrityError
-from nexus_ctl.resources.artifact import Progress, Request
+from nexus_ctl.resources.artifact import Progress, ProgressSink, Request
 
 
 @dataclass(frozen=True, slots=True)

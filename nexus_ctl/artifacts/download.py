@@ -16,12 +16,11 @@ from pathlib import Path
 from nexus_ctl.artifacts.address import display
 from nexus_ctl.artifacts.disk import disk_full, git_oid_of, is_full, move
 from nexus_ctl.artifacts.partial import Partial, Tail
-from nexus_ctl.artifacts.port import ProgressSink
 from nexus_ctl.artifacts.source import Means, Part
 from nexus_ctl.artifacts.transport import RangeUnsatisfiable, Reply, Stalled, Unavailable, opened, pause
 from nexus_ctl.errors import IntegrityError, Terminal
 from nexus_ctl.planning.sizes import human_bytes
-from nexus_ctl.resources.artifact import Progress
+from nexus_ctl.resources.artifact import Progress, ProgressSink
 
 BUFFER_BYTES = 256 << 10
 FRUITFUL_BYTES = 1 << 20

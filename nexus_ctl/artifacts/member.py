@@ -10,9 +10,8 @@ import zlib
 from pathlib import Path
 
 from nexus_ctl.artifacts.disk import CHUNK_BYTES, need_room
-from nexus_ctl.artifacts.port import ProgressSink
 from nexus_ctl.errors import IntegrityError, Terminal
-from nexus_ctl.resources.artifact import Progress
+from nexus_ctl.resources.artifact import Progress, ProgressSink
 
 
 def extract(archive: Path, name: str, member: str, target: Path, progress: ProgressSink) -> str:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from nexus_ctl.resources.artifact import Artifact, Offer, Pin, ProgressSink, Request
 
+
 class Artifacts(Protocol):
     """The model cache and the sources behind it. Methods block; network faults are Retryable, refusals Terminal."""
 

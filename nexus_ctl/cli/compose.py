@@ -79,7 +79,7 @@ class LocalWorkspace:
     @property
     def note(self) -> str:
         """See the port."""
-        return f"{self._choice.driver} ({self._choice.why})"
+        return f"{self._choice.driver} ({self._choice.why.partition(';')[0]})"
 
     @cached_property
     def session(self) -> Session:

@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import assert_never
 
-from nexus_ctl.artifacts.port import ProgressSink
 from nexus_ctl.errors import Bug, Conflict, NameInUse, NotFound, Refused, Retryable
 from nexus_ctl.execution.world import World
 from nexus_ctl.planning.action import (
@@ -24,6 +23,7 @@ from nexus_ctl.planning.action import (
     FetchModel,
     PinModel,
     Publish,
+    PullImage,
     PutPreset,
     PutRoute,
     RemoveReplica,
@@ -34,6 +34,7 @@ from nexus_ctl.planning.action import (
     Withdraw,
 )
 from nexus_ctl.resources import routing
+from nexus_ctl.resources.artifact import ProgressSink
 from nexus_ctl.resources.envelope import Ref
 from nexus_ctl.resources.replica import Replica
 from nexus_ctl.runtimes.port import Runtime
@@ -50,6 +51,10 @@ def perform(action: Action, ref: Ref, world: World, progress: ProgressSink) -> N
             world.artifacts.pin(action.pin)
         case UnpinModel():
             world.artifacts.unpin(action.pin, delete_bytes=action.delete_bytes)
+        case PullImage():
+            if world.images is None:
+                raise Bug(f"no runtime here has images, and {action.name} is to be pulled")
+            world.images.pull(action.name, world.credentials(action.login), progress)
         case CreateReplica():
             _create(action, runtime, world)
         case StartReplica():

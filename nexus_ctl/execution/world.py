@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from nexus_ctl.artifacts.port import Artifacts
 from nexus_ctl.clock import Clock
 from nexus_ctl.resources.envelope import Ref
+from nexus_ctl.resources.image import Credentials, RegistryLogin
 from nexus_ctl.resources.secret import ValueFrom
 from nexus_ctl.routing.port import Routing
-from nexus_ctl.runtimes.port import Runtime
+from nexus_ctl.runtimes.port import Images, Runtime
 from nexus_ctl.runtimes.probe import Prober
 
 GATEWAY = "Gateway"
@@ -23,6 +24,8 @@ class World:
 
     runtime: Runtime
     host: Runtime
+    images: Images | None
+    """The container images of `runtime`; None where it has none."""
     artifacts: Artifacts
     routing: Routing
     prober: Prober
@@ -35,6 +38,10 @@ class World:
     clock: Clock
     free_memory: Callable[[], int | None]
     """Bytes of host memory that new processes may take; None when unknown."""
+
+    def credentials(self, login: RegistryLogin | None) -> Credentials | None:
+        """A login with its password read now. Raises Terminal."""
+        return Credentials(login.username, self.secret(login.password.value_from)) if login is not None else None
 
     def runtime_of(self, ref: Ref) -> Runtime:
         """Where the replicas of an object live."""

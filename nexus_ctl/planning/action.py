@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from nexus_ctl.resources.artifact import Offer, Pin, Request
+from nexus_ctl.resources.image import RegistryLogin
 from nexus_ctl.resources.launch import Limits, ReadyProbe
 from nexus_ctl.resources.replica import Replica
 from nexus_ctl.resources.routing import PresetEntry, RouteEntry
@@ -52,6 +53,15 @@ class UnpinModel:
     pin: Pin
     delete_bytes: bool
     pool = Pool.ROUTING
+
+
+@dataclass(frozen=True, slots=True)
+class PullImage:
+    """Bring a container image to the engine."""
+
+    name: str
+    login: RegistryLogin | None = None
+    pool = Pool.DOWNLOAD
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +182,7 @@ Action = (
     FetchModel
     | PinModel
     | UnpinModel
+    | PullImage
     | CreateReplica
     | StartReplica
     | AwaitReady

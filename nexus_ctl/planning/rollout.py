@@ -93,7 +93,7 @@ def start_first(old: Outgoing, new: Incoming, deployment: str) -> tuple[Step, ..
 
 
 def stop_first(old: Outgoing, new: Incoming, deployment: str) -> tuple[Step, ...]:
-    """The old one ends before the new one starts; it comes back when the new one fails, and stays when it cannot end."""
+    """The old one ends before the new one starts; it comes back when the new one fails, stays when it cannot end."""
     leaving = _leaving(old)
     way = chain(
         CreateReplica(new.replica, new.models),

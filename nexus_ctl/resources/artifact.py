@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +65,9 @@ class Progress:
     phase: str
     done_bytes: int
     total_bytes: int | None
+
+
+ProgressSink = Callable[[Progress], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from nexus_ctl.resources.field import FORBIDDEN, INERT, REPLACE, Spec, as_map, as_set
+from nexus_ctl.resources.image import PullPolicy, RegistryLogin
 from nexus_ctl.resources.quantity import LocalPath
 
 Listen = Annotated[str, Field(pattern=r"^(\d{1,3}(\.\d{1,3}){3}|\[[0-9a-fA-F:]+\]|localhost):\d{1,5}$")]
@@ -21,6 +22,13 @@ class RuntimeSettings(Spec):
     llama_server: Annotated[LocalPath | None, INERT] = None
     """Path of a `llama-server` binary for the process runtime; otherwise the one on PATH, otherwise the xllamacpp
     package."""
+
+    pull_policy: Annotated[PullPolicy, INERT] = "IfNotPresent"
+    """When container images are pulled. `IfNotPresent` asks the registry only for what is not here; `Always` asks each
+    time whether a tag has moved, and replaces what runs when it has; `Never` pulls nothing: for hosts without a
+    network."""
+    registries: Annotated[dict[str, RegistryLogin], as_map(INERT)] = {}
+    """Logins by registry host (`ghcr.io`)."""
 
 
 class ModelCache(Spec):

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from nexus_ctl.resources.artifact import ProgressSink
+from nexus_ctl.resources.image import Credentials, LocalImage
 from nexus_ctl.resources.launch import Limits
 from nexus_ctl.resources.replica import ObservedReplica, Replica
 
@@ -69,4 +71,20 @@ class Runtime(Protocol):
 
     def progress(self, name: str) -> str:
         """A token that changes whenever the replica shows a sign of life (log output); "" when there is none."""
+        ...
+
+
+class Images(Protocol):
+    """The container images of a runtime. Only `pull` brings anything here."""
+
+    def image(self, image: str) -> LocalImage | None:
+        """The image as it is here; None when it is not."""
+        ...
+
+    def offered_digest(self, image: str, login: Credentials | None = None) -> str:
+        """The digest the registry would deliver now. Raises Terminal (no such image, no access) or Retryable."""
+        ...
+
+    def pull(self, image: str, login: Credentials | None, progress: ProgressSink) -> LocalImage:
+        """Bring it here. Raises Terminal (no such image, no access, wrong digest) or Retryable."""
         ...

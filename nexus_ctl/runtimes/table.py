@@ -6,12 +6,16 @@ directory), for an engine that is down for a minute must not make every replica 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nexus_ctl.errors import UsageError
-from nexus_ctl.runtimes.port import Runtime
+from nexus_ctl.runtimes.port import Images, Runtime
+
+if TYPE_CHECKING:
+    from nexus_ctl.runtimes.docker.runtime import DockerRuntime
 
 CHOSEN = "runtime"
 """File in the state directory with the driver that `auto` chose."""
@@ -23,6 +27,8 @@ class Choice:
     """A runtime and the words that say why it is this one."""
 
     runtime: Runtime
+    images: Images | None
+    """The runtime's container images; None where it has none."""
     driver: str
     why: str
 
@@ -33,9 +39,11 @@ def open_runtime(wanted: str, state_dir: Path, instance: str, process: Callable[
     `auto` is Docker where an engine of this machine answers, else processes. Writes down what `auto` chose, where the
     state directory exists. Raises UsageError (an engine on another machine).
     """
-    openers: Mapping[str, Callable[[], Runtime]] = {"process": process, "docker": lambda: docker(instance)}
     driver, why = (wanted, "declared") if wanted != AUTO else detect(state_dir)
-    return Choice(openers[driver](), driver, why)
+    if driver == "process":
+        return Choice(process(), None, driver, why)
+    engine = docker(instance)
+    return Choice(engine, engine, driver, why)
 
 
 def detect(state_dir: Path) -> tuple[str, str]:
@@ -50,7 +58,7 @@ def detect(state_dir: Path) -> tuple[str, str]:
     return driver, f"auto: {why}"
 
 
-def docker(instance: str) -> Runtime:
+def docker(instance: str) -> DockerRuntime:
     """The Docker engine of this machine. Raises UsageError for one elsewhere."""
     from nexus_ctl.runtimes.docker.runtime import DockerRuntime
 

@@ -16,6 +16,7 @@ PHRASES: Mapping[str, str] = {
     "FetchModel": "fetching the file",
     "PinModel": "recording its use",
     "UnpinModel": "releasing the file",
+    "PullImage": "pulling",
     "CreateReplica": "creating {}",
     "StartReplica": "starting {}",
     "AwaitReady": "waiting until {} is ready",
@@ -30,7 +31,7 @@ PHRASES: Mapping[str, str] = {
     "PutRoute": "putting it into the gateway's table",
     "DeleteRoute": "taking it out of the gateway's table",
 }
-PHASES = {"download": "downloading", "verify": "verifying", "extract": "extracting"}
+PHASES = {"download": "downloading", "verify": "verifying", "extract": "extracting", "pull": "pulling"}
 SMOOTHING_SECONDS = 5.0
 """The rate follows what happened in about this much time."""
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 
-from nexus_ctl.artifacts.port import ProgressSink
 from nexus_ctl.errors import ActionError, IntegrityError, Retryable, Terminal
-from nexus_ctl.resources.artifact import Artifact, Offer, Pin, Progress, Request
+from nexus_ctl.resources.artifact import Artifact, Offer, Pin, Progress, ProgressSink, Request
 
 
 class FakeArtifacts:

@@ -27,6 +27,7 @@ from nexus_ctl.store.database import Database
 from nexus_ctl.store.store import Store
 from tests.fakes.artifacts import FakeArtifacts
 from tests.fakes.clock import FakeClock
+from tests.fakes.images import FakeImages
 from tests.fakes.inline import inline_workers
 from tests.fakes.routing import FakeRouting
 from tests.fakes.runtime import FakeRuntime
@@ -46,6 +47,8 @@ class FakeWorld:
     ready_after: float = 2.0
     secrets: dict[str, str] = field(default_factory=dict)
     free_bytes: int | None = 64 * 2**30
+    containers: bool = False
+    """Whether the runtime has images."""
 
     def __post_init__(self) -> None:
         plain = Capabilities(driver="fake", fractional_cpu=True, gpus=False, images=False)
@@ -53,6 +56,7 @@ class FakeWorld:
             self.clock, self.instance, ready_after=self.ready_after, memory_bytes=self.memory_bytes, capabilities=plain
         )
         self.host = FakeRuntime(self.clock, self.instance)
+        self.images = FakeImages() if self.containers else None
         self.artifacts = FakeArtifacts()
         self.routing = FakeRouting()
         self.store = _empty_store(self)
@@ -63,6 +67,7 @@ class FakeWorld:
         return World(
             runtime=self.runtime,
             host=self.host,
+            images=self.images,
             artifacts=self.artifacts,
             routing=self.routing,
             prober=_BothProbers(self.runtime, self.host),

@@ -6,14 +6,15 @@ here; nothing but `pull` goes to a registry, and an image given by digest is tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from docker.errors import ImageNotFound
 from docker.utils import parse_repository_tag
 
 from nexus_ctl.errors import Terminal
+from nexus_ctl.resources.artifact import Progress, ProgressSink
+from nexus_ctl.resources.image import Credentials, LocalImage
 from nexus_ctl.runtimes.docker.container import ImageFacts
 from nexus_ctl.runtimes.docker.errors import meaning, translated
 
@@ -21,31 +22,6 @@ if TYPE_CHECKING:
     from docker import APIClient
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-
-@dataclass(frozen=True, slots=True)
-class ObservedImage:
-    """An image of the engine. `digest` is what the registry calls it (`sha256:...`); for one that never came from a
-    registry, the engine's own id. `size_bytes` is its size on disk."""
-
-    digest: str
-    size_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class ImageProgress:
-    """One step of a pull: bytes here of bytes in all, as far as the registry has told."""
-
-    done_bytes: int
-    total_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class RegistryLogin:
-    """Credentials of a private registry, resolved from a reference; never written down."""
-
-    username: str
-    password: str
 
 
 def image_facts(api: APIClient, image: str) -> ImageFacts:
@@ -61,7 +37,7 @@ def image_facts(api: APIClient, image: str) -> ImageFacts:
     return ImageFacts(found["Id"], tuple(config.get("Entrypoint") or ()), path)
 
 
-def observed_image(api: APIClient, image: str) -> ObservedImage | None:
+def observed_image(api: APIClient, image: str) -> LocalImage | None:
     """The image as it is here; None when it is not."""
     with translated(image):
         try:
@@ -69,25 +45,23 @@ def observed_image(api: APIClient, image: str) -> ObservedImage | None:
         except ImageNotFound:
             return None
     digests = [word.partition("@")[2] for word in found.get("RepoDigests") or ()]
-    return ObservedImage(digest=digests[0] if digests else found["Id"], size_bytes=found["Size"])
+    return LocalImage(digest=digests[0] if digests else found["Id"], size_bytes=found["Size"])
 
 
-def offered_digest(api: APIClient, image: str, login: RegistryLogin | None = None) -> str:
+def offered_digest(api: APIClient, image: str, login: Credentials | None = None) -> str:
     """The digest that the registry would deliver now. Raises Terminal (no such image, no access) or Retryable."""
     with translated(image):
         offered = api.inspect_distribution(image, auth_config=_auth(login))
     return str(offered["Descriptor"]["digest"])
 
 
-def pull(
-    api: APIClient, image: str, login: RegistryLogin | None, progress: Callable[[ImageProgress], None]
-) -> ObservedImage:
+def pull(api: APIClient, image: str, login: Credentials | None, progress: ProgressSink) -> LocalImage:
     """Bring the image here, layer by layer; layers that are here already are not asked for again.
 
     Raises Terminal (no such image, no access, wrong digest) or Retryable (network, disk full).
     """
     repository, tag = parse_repository_tag(image)
-    sizes: dict[str, ImageProgress] = {}
+    sizes: dict[str, Progress] = {}
     with translated(image):
         for step in api.pull(repository, tag=tag or "latest", stream=True, decode=True, auth_config=_auth(login)):
             if "error" in step:
@@ -102,20 +76,20 @@ def pull(
     return found
 
 
-def _auth(login: RegistryLogin | None) -> dict[str, str] | None:
+def _auth(login: Credentials | None) -> dict[str, str] | None:
     return {"username": login.username, "password": login.password} if login else None
 
 
-def _layer_progress(step: Mapping[str, object], sizes: Mapping[str, ImageProgress]) -> ImageProgress | None:
+def _layer_progress(step: Mapping[str, object], sizes: Mapping[str, Progress]) -> Progress | None:
     """The layer's new state; None for a step that says nothing about bytes."""
     known = sizes.get(str(step.get("id", "")))
     detail = step.get("progressDetail")
     if step.get("status") == "Downloading" and isinstance(detail, Mapping) and detail.get("total"):
-        return ImageProgress(int(detail["current"]), int(detail["total"]))
+        return Progress("pull", int(detail["current"]), int(detail["total"]))
     if step.get("status") in ("Download complete", "Pull complete") and known is not None:
-        return ImageProgress(known.total_bytes, known.total_bytes)
+        return Progress("pull", known.total_bytes or 0, known.total_bytes)
     return None
 
 
-def _total(sizes: Mapping[str, ImageProgress]) -> ImageProgress:
-    return ImageProgress(sum(s.done_bytes for s in sizes.values()), sum(s.total_bytes for s in sizes.values()))
+def _total(sizes: Mapping[str, Progress]) -> Progress:
+    return Progress("pull", sum(s.done_bytes for s in sizes.values()), sum(s.total_bytes or 0 for s in sizes.values()))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,8 @@ from docker.errors import NotFound as Missing
 
 from nexus_ctl.clock import Clock, SystemClock
 from nexus_ctl.errors import NotFound, Refused, Retryable, Terminal
+from nexus_ctl.resources.artifact import ProgressSink
+from nexus_ctl.resources.image import Credentials, LocalImage
 from nexus_ctl.resources.launch import Limits
 from nexus_ctl.resources.ownership import MANAGED_BY, PREFIX, Ownership
 from nexus_ctl.resources.replica import ObservedReplica, Replica
@@ -33,7 +35,7 @@ from nexus_ctl.runtimes.docker.container import (
 )
 from nexus_ctl.runtimes.docker.details import Details
 from nexus_ctl.runtimes.docker.errors import translated
-from nexus_ctl.runtimes.docker.images import ImageProgress, ObservedImage, RegistryLogin, image_facts
+from nexus_ctl.runtimes.docker.images import image_facts
 from nexus_ctl.runtimes.docker.observation import observed_replica
 from nexus_ctl.runtimes.docker.secrets import SecretFiles
 from nexus_ctl.runtimes.port import Capabilities
@@ -199,15 +201,15 @@ class DockerRuntime:
 
     # images
 
-    def image(self, image: str) -> ObservedImage | None:
+    def image(self, image: str) -> LocalImage | None:
         """The image as it is on this machine; None when it is not."""
         return images.observed_image(self.api, image)
 
-    def offered_digest(self, image: str, login: RegistryLogin | None = None) -> str:
+    def offered_digest(self, image: str, login: Credentials | None = None) -> str:
         """The digest that a pull would bring now. Raises Terminal (no such image, no access) or Retryable."""
         return images.offered_digest(self.api, image, login)
 
-    def pull(self, image: str, login: RegistryLogin | None, progress: Callable[[ImageProgress], None]) -> ObservedImage:
+    def pull(self, image: str, login: Credentials | None, progress: ProgressSink) -> LocalImage:
         """Bring the image here. Raises Terminal (no such image, no access) or Retryable."""
         return images.pull(self.api, image, login, progress)
 

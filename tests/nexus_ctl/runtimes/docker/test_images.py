@@ -11,7 +11,8 @@ import docker
 import pytest
 
 from nexus_ctl.errors import Retryable, Terminal
-from nexus_ctl.runtimes.docker.images import ImageProgress, RegistryLogin
+from nexus_ctl.resources.artifact import Progress
+from nexus_ctl.resources.image import Credentials
 from nexus_ctl.runtimes.docker.runtime import DockerRuntime
 from tests.fixtures.registry import Registry, serving
 
@@ -45,7 +46,7 @@ def test_a_pull_tells_its_bytes_and_ends_with_the_image(runtime: DockerRuntime, 
     name, digest = registry.image("weights", "1"), registry.tags["weights:1"]
     assert runtime.image(name) is None
     assert runtime.offered_digest(name) == digest
-    seen: list[ImageProgress] = []
+    seen: list[Progress] = []
     found = runtime.pull(name, None, seen.append)
     assert found == runtime.image(name)
     assert found.digest == digest
@@ -75,13 +76,13 @@ def test_a_digest_is_that_image_whatever_the_tag_says_now(runtime: DockerRuntime
 def test_credentials_by_call(runtime: DockerRuntime, registry: Registry) -> None:
     registry.login = "reader:s3cret"
     name = registry.image("weights", "1")
-    for login in (None, RegistryLogin("reader", "wrong")):
+    for login in (None, Credentials("reader", "wrong")):
         with pytest.raises(Terminal) as caught:
             runtime.pull(name, login, lambda _: None)
         assert "credentials" in caught.value.hint
         assert "wrong" not in caught.value.detail
-    assert runtime.pull(name, RegistryLogin("reader", "s3cret"), lambda _: None).digest == registry.tags["weights:1"]
-    assert runtime.offered_digest(name, RegistryLogin("reader", "s3cret")) == registry.tags["weights:1"]
+    assert runtime.pull(name, Credentials("reader", "s3cret"), lambda _: None).digest == registry.tags["weights:1"]
+    assert runtime.offered_digest(name, Credentials("reader", "s3cret")) == registry.tags["weights:1"]
 
 
 def test_an_image_that_is_nowhere(runtime: DockerRuntime, registry: Registry) -> None:

@@ -1,0 +1,117 @@
+"""Container images: nobody declares them by themselves; every image that a deployment names is one, so that a pull is
+planned, shown and done like a download. They are never removed: other things on the machine may use them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from controllers.base import Assessment, Controller, Scene, Sighting
+from controllers.removal import removal
+from nexus_ctl.engines import table as engines
+from nexus_ctl.errors import ActionError
+from nexus_ctl.execution.world import World
+from nexus_ctl.planning.action import PullImage
+from nexus_ctl.planning.change import Change, Reason, Step, Verb
+from nexus_ctl.planning.plan import blocked
+from nexus_ctl.planning.sizes import human_bytes
+from nexus_ctl.resources.conditions import Condition
+from nexus_ctl.resources.envelope import Metadata, Ref, Resource
+from nexus_ctl.resources.image import ImageSpec, ObservedImage
+from nexus_ctl.resources.normal import Normal
+from nexus_ctl.resources.stack import RuntimeSettings
+
+KIND = "Image"
+DEFAULT_REGISTRY = "docker.io"
+
+
+def named_by(
+    deployments: Iterable[Resource[Any]], settings: RuntimeSettings
+) -> Mapping[Ref, tuple[Resource[ImageSpec], frozenset[Ref]]]:
+    """The images that deployments name, each with the deployments that do."""
+    users: dict[str, set[Ref]] = {}
+    for deployment in deployments:
+        if image := engines.launch(deployment.spec).image:
+            users.setdefault(image, set()).add(deployment.ref)
+    specs = {
+        image: ImageSpec(pull_policy=settings.pull_policy, login=settings.registries.get(registry(image)))
+        for image in users
+    }
+    return {
+        Ref(KIND, image): (Resource(KIND, Metadata(image), specs[image]), frozenset(refs))
+        for image, refs in users.items()
+    }
+
+
+def registry(image: str) -> str:
+    """The registry's host: the part before the first slash when it looks like one."""
+    host, slash, _ = image.partition("/")
+    return host if slash and ("." in host or ":" in host or host == "localhost") else DEFAULT_REGISTRY
+
+
+def present(sighting: Sighting, set_name: str) -> frozenset[Ref]:
+    """None: an image belongs to no stack."""
+    return frozenset()
+
+
+def observe(
+    world: World, sighting: Sighting, scene: Scene, desired: Mapping[Ref, Resource[Any]], refs: frozenset[Ref]
+) -> Mapping[Ref, ObservedImage]:
+    """What is here; the registry is asked where an image is missing, or may have moved and is to follow."""
+    return {ref: _look(world, scene, desired[ref]) for ref in refs if ref in desired}
+
+
+def _look(world: World, scene: Scene, desired: Resource[ImageSpec]) -> ObservedImage:
+    assert world.images is not None
+    spec, name = desired.spec, desired.metadata.name
+    local = world.images.image(name)
+    follow = scene.refresh or spec.pull_policy == "Always"
+    if spec.pull_policy == "Never" or (local is not None and not follow):
+        return ObservedImage(local)
+    try:
+        return ObservedImage(local, world.images.offered_digest(name, world.credentials(spec.login)))
+    except ActionError as error:
+        return ObservedImage(local, error=f"{error.summary}: {error.detail}")
+
+
+def applied(observed: ObservedImage) -> Normal | None:
+    """Images carry no wish of ours."""
+    return None
+
+
+def plan(ref: Ref, desired: Resource[ImageSpec] | None, observed: ObservedImage, scene: Scene) -> Change:
+    """Pull what is not here, or has moved and is to follow."""
+    if desired is None:
+        return removal(ref, scene, "", ())
+    local, offered = observed.local, observed.offered_digest
+    if local is not None and offered in ("", local.digest):
+        return Change(ref, Verb.NO_OP)
+    if local is None and not offered:
+        detail = observed.error or "it is not on this machine, and pullPolicy is Never"
+        return blocked(ref, Reason("image_unavailable", source="drift", detail=detail))
+    pull = (Step(PullImage(ref.name, desired.spec.login)),)
+    if local is None:
+        return Change(ref, Verb.CREATE, (Reason("not_found"),), pull, (f"pull {ref.name}@{offered}",))
+    reason = Reason("image_digest_changed", before=local.digest, after=offered, source="drift")
+    note = f"pull {ref.name}@{offered}; here are {human_bytes(local.size_bytes)} of another digest"
+    return Change(ref, Verb.UPDATE, (reason,), pull, (note,))
+
+
+def forget(ref: Ref, observed: ObservedImage) -> tuple[Step, ...]:
+    """An image is never renamed."""
+    return ()
+
+
+def assess(ref: Ref, desired: Resource[ImageSpec] | None, observed: ObservedImage, scene: Scene) -> Assessment:
+    """Ready when it is here."""
+    if observed.local is None:
+        return Assessment((Condition("Ready", "False", "Missing", observed.error or "not on this machine"),))
+    columns = {
+        "SIZE": human_bytes(observed.local.size_bytes),
+        "DIGEST": observed.local.digest.removeprefix("sha256:")[:12],
+    }
+    return Assessment((Condition("Ready", "True", "Present", observed.local.digest),), columns=columns)
+
+
+CONTROLLER = Controller(KIND, present, observe, applied, plan, forget, assess)
