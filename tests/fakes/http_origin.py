@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+PIECE_BYTES = 1 << 18
+
 
 @dataclass
 class Served:
@@ -172,12 +174,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _body(self, file: Served, start: int, end: int, status: int) -> None:
         if self.command == "HEAD":
             return self._note(status, 0)
-        body = bytearray(file.content[start:end])
+        body = memoryview(file.content)[start:end]
         if file.wrong_first_byte and start == 0 and body:
-            body[0] ^= 0xFF
+            body = memoryview(bytes([body[0] ^ 0xFF]) + body[1:])
         if file.cut_at is not None and start <= file.cut_at < end and file.cut_times and end - start > 1:
             file.cut_times -= 1
-            del body[file.cut_at - start :]
+            body = body[: file.cut_at - start]
             self.close_connection = True
         half = len(body) // 2 if file.gate is not None and len(body) > 1 else 0
         sent = 0
@@ -188,8 +190,8 @@ class _Handler(BaseHTTPRequestHandler):
                 sent = half
                 assert file.gate is not None
                 file.gate.wait()
-            for position in range(half, len(body), 1 << 16):
-                sent += self.wfile.write(body[position : position + (1 << 16)])
+            for position in range(half, len(body), PIECE_BYTES):
+                sent += self.wfile.write(body[position : position + (PIECE_BYTES)])
         except OSError:
             self.close_connection = True  # the client went away
         return self._note(status, sent)
