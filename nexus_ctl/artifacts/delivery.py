@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nexus_ctl.artifacts.address import display
-from nexus_ctl.artifacts.disk import TEMPORARY, move, need_room, sha256_of
+from nexus_ctl.artifacts.disk import TEMPORARY, locked, move, need_room, sha256_of
 from nexus_ctl.artifacts.download import download, is_right
 from nexus_ctl.artifacts.hub_cache import held, put, take
 from nexus_ctl.artifacts.member import extract
@@ -64,10 +64,15 @@ class Delivery:
         return replace(self, progress=tell) if before_bytes else self
 
     def _file(self, part: Part, hub: HubPlace | None) -> StoredFile:
-        """A part that is a file of the artifact itself."""
-        here = part.sha256 if part.sha256 is not None and self._has_blob(part.sha256) else ""
-        here = here or self._left_behind(part) or self._taken(part, hub)
-        return self._stored(part.name, here or self._publish(self._bring(part), self._partial(part).path))
+        """A part that is a file of the artifact itself; requests that share it bring it once."""
+
+        def waiting() -> None:
+            self.progress(Progress("download", 0, part.size_bytes))
+
+        with locked(self.layout.lock(part.sha256 or self._partial(part).path.stem), self.means.clock, waiting):
+            here = part.sha256 if part.sha256 is not None and self._has_blob(part.sha256) else ""
+            here = here or self._left_behind(part) or self._taken(part, hub)
+            return self._stored(part.name, here or self._publish(self._bring(part), self._partial(part).path))
 
     def _taken(self, part: Part, hub: HubPlace | None) -> str:
         """The digest of a blob made from what the Hugging Face cache holds; "" when that is absent or wrong."""

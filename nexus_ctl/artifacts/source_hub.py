@@ -137,7 +137,10 @@ def _ask(source: HuggingFaceSource, endpoint: str, token: str | None) -> tuple[s
 def _listing(api: HfApi, source: HuggingFaceSource, endpoint: str) -> tuple[str, tuple[Part, ...]]:
     from huggingface_hub import RepoFile
 
-    commit = api.model_info(source.repo, revision=source.revision).sha
+    info = api.model_info(source.repo, revision=source.revision)
+    if info.gated:  # everybody may list it; whether this token may read it is another question
+        api.auth_check(source.repo)
+    commit = info.sha
     if commit is None:
         raise Terminal(f"{display(endpoint)}/{source.repo}: the hub names no commit for {source.revision}")
     tree = list(api.list_repo_tree(source.repo, revision=commit, recursive=True))

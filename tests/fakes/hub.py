@@ -52,9 +52,11 @@ class FakeHub(HttpOrigin):
         return commit
 
     def gate(self, repo: str, revision: str = "main") -> None:
-        """Nobody may look."""
+        """Everybody may list it, nobody may read it."""
         file = self.file(f"/api/models/{repo}/revision/{revision}")
-        file.status, file.headers = 403, {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access is restricted"}
+        file.content = file.content.replace(b'"private": false', b'"private": false, "gated": "manual"')
+        refusal = {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access is restricted"}
+        self.put(f"/api/models/{repo}/auth-check", status=403, headers=refusal)
 
     def stored(self, repo: str, name: str) -> Served:
         """What storage serves for a file of the newest commit."""

@@ -119,6 +119,20 @@ def test_two_at_once_bring_it_once(bench: Bench) -> None:
     assert bench.origin.sent == len(CONTENT)
 
 
+def test_two_requests_for_the_same_content_bring_it_once(bench: Bench) -> None:
+    bench.origin.put("/model.gguf", CONTENT)
+    bench.origin.put("/mirror.gguf", CONTENT)
+
+    def fetch(path: str) -> str:
+        request = bench.url(path, SHA256)
+        cache = bench.cache
+        return cache.fetch(request, cache.resolve(request), lambda _: None).sha256
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(fetch, ["/model.gguf", "/mirror.gguf"])) == [SHA256, SHA256]
+    assert bench.origin.sent == len(CONTENT)
+
+
 def test_who_waits_takes_over_when_the_first_is_killed(bench: Bench) -> None:
     bench.origin.put("/model.gguf", CONTENT)
     with ThreadPoolExecutor(2) as pool:
