@@ -1,0 +1,52 @@
+"""A place that holds models, as a value: a GPU, a slice of one, or the machine's own RAM.
+
+`runtimes.nvml` observes them, placement decides over them, views show them. All sizes in bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+DeviceKind = Literal["gpu", "mig", "host"]
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceProcess:
+    """A process that holds memory of a device; `used_bytes` is None where the driver does not tell."""
+
+    pid: int
+    used_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One device at one moment. `id` is its UUID (`GPU-...`, `MIG-...`), or `host`.
+
+    `reserved_bytes` is what the driver keeps for itself: part of the total, never free. `lost` means that the device
+    does not answer: then it has no UUID and every number is 0.
+    """
+
+    id: str
+    name: str
+    kind: DeviceKind
+    index: int
+    total_bytes: int
+    free_bytes: int
+    used_bytes: int
+    reserved_bytes: int = 0
+    utilisation: int | None = None
+    """Percent of the last moment in which it computed; None when not told."""
+    processes: tuple[DeviceProcess, ...] = ()
+    parent: str = ""
+    """For a MIG slice the UUID of its GPU."""
+    compute_capability: str = ""
+    lost: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceList:
+    """What was found. `reason` says why there are no GPUs (no driver, ...); "" when the driver answered."""
+
+    devices: tuple[Device, ...]
+    reason: str = ""
