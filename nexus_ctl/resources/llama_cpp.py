@@ -104,9 +104,6 @@ class Embeddings(Spec):
 class LlamaCpp(Spec):
     """llama.cpp's `llama-server`."""
 
-    image: Annotated[str | None, REPLACE, Field(min_length=1)] = None
-    """Container image, for runtimes that have containers; llama.cpp's own `server` image when left out, `server-cuda`
-    where GPUs are asked for. Pin a digest for more than a trial."""
     context_size: Annotated[int | None, REPLACE, Flag("--ctx-size"), Field(ge=0)] = None
     """Tokens of context for all slots together; 0 takes the model's training length. The engine's default when left
     out."""
@@ -128,6 +125,9 @@ class LlamaCpp(Spec):
     """Run the model once before it is ready."""
     verbosity: Annotated[int | None, REPLACE, Flag("--verbosity"), Field(ge=0, le=5)] = None
     """Log level; 4 shows buffer sizes."""
+    image: Annotated[str | None, REPLACE, Field(min_length=1)] = None
+    """Container image, for runtimes that have containers; llama.cpp's own `server` image when left out, `server-cuda`
+    where GPUs are asked for. Pin a digest for more than a trial."""
     args: Annotated[dict[str, str | int | float | bool], as_map(REPLACE)] = {}
     """Any other llama-server flag, by its long name without dashes; `true` for a bare flag. A flag that a field above
     declares, or that nexusctl sets itself, is refused."""
