@@ -60,6 +60,7 @@ class Workspace:
         self.documents: dict[str, dict[str, Any]] = {
             "Stack/e2e": {
                 "gateway": {"listen": f"127.0.0.1:{self.port}"},
+                "runtime": {"driver": "process"},
                 "modelCache": {"path": str(folder / "cache")},
             },
             "Model/smol": {"source": {"path": str(model)}},

@@ -39,7 +39,7 @@ def test_it_is_applied_ready_and_gone_again(
     file = workspace.folder / ("root.yaml" if path.name == str(path) else path)
     listen = f"127.0.0.1:{workspace.port}"
     documents = [d for d in yaml.safe_load_all(file.read_text()) if d["kind"] != "Stack"]
-    settings = {"gateway": {"listen": listen}}
+    settings = {"gateway": {"listen": listen}, "runtime": {"driver": "process"}}
     for document in yaml.safe_load_all(file.read_text()):
         if document["kind"] == "Stack":
             settings = {**document.get("spec", {}), **settings}
