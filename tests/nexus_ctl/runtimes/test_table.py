@@ -28,7 +28,7 @@ def no_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_declared_is_declared(tmp_path: Path, no_engine: str) -> None:
-    assert choose("process", tmp_path) == Choice(PROCESSES, "process", "declared")
+    assert choose("process", tmp_path) == Choice(PROCESSES, None, "process", "declared")
     found = choose("docker", tmp_path)
     assert isinstance(found.runtime, DockerRuntime)
     assert (found.driver, found.why, found.runtime.url) == ("docker", "declared", no_engine)
@@ -37,7 +37,9 @@ def test_declared_is_declared(tmp_path: Path, no_engine: str) -> None:
 
 @pytest.mark.usefixtures("sockets_left_by_the_sdk")
 def test_without_an_engine_auto_is_process(tmp_path: Path, no_engine: str) -> None:
-    assert choose("auto", tmp_path) == Choice(PROCESSES, "process", f"auto: no Docker engine answers at {no_engine}")
+    assert choose("auto", tmp_path) == Choice(
+        PROCESSES, None, "process", f"auto: no Docker engine answers at {no_engine}"
+    )
 
 
 def test_an_engine_elsewhere_is_no_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
