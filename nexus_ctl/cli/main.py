@@ -41,6 +41,10 @@ EXIT_CODES: Mapping[str, int] = {
 """Error class → exit code (R31); the nearest class of the error's own line of descent counts."""
 
 
+class ReaderGone(Exception):
+    """Whoever read our output has gone. click would make a plain 1 of the BrokenPipeError."""
+
+
 class Commands(click.Group):
     """The group that reads its commands from the table and imports one when it is called."""
 
@@ -63,6 +67,14 @@ class Commands(click.Group):
             hint = f'; did you mean "{close[0]}"?' if close else ""
             raise click.UsageError(f'there is no command "{args[0]}"{hint}', ctx)
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            code = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError as error:
+            raise ReaderGone from error
+        return code
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for section in dict.fromkeys(row.section for row in COMMANDS.values()):
@@ -91,9 +103,8 @@ def run(words: Sequence[str], invocation: Invocation | None = None) -> int:
     given = invocation or Invocation(tuple(words))
     try:
         code = program.main(list(words), prog_name=PROGRAM, standalone_mode=False, obj=given)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Whoever read our output has gone. Python would complain once more when it flushes at exit.
+    except ReaderGone:
+        # Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except (KeyboardInterrupt, click.Abort):
@@ -108,9 +119,10 @@ def _in_dialect(code: int, words: Sequence[str]) -> int:
     """Two commands keep the exit codes that people know from elsewhere, in which 1 or 2 mean "different"."""
     if code == INTERRUPTED:
         return code
-    if words[:1] == ["diff"]:
+    name = words[0] if words else ""
+    if name == "diff":
         return max(code, 2)
-    if words[:1] == ["plan"] and "--detailed-exitcode" in words:
+    if name == "plan" and "--detailed-exitcode" in words:
         return 1
     return code
 
@@ -154,3 +166,7 @@ def _show_bug(bug: NexusError, cause: Exception) -> int:
     click.echo("".join(traceback.format_exception(cause)), err=True, nl=False)
     click.echo(failure(bug, style_for(sys.stderr)), err=True, nl=False)
     return BUG
+
+
+if __name__ == "__main__":
+    main()
