@@ -134,7 +134,7 @@ def carry_out(
 ) -> Result:
     """Make the plan true as far as it goes, and write down what then is. The caller holds the state lock."""
     _close_interrupted(session)
-    _record(session, seen, plan)
+    fresh = _record(session, seen, plan)
     outcomes = Walk(plan, session.world, _Journal(session), session.workers, report=report, cancelled=cancelled).run()
     nodes: dict[Ref, list[Node]] = {}
     for node in plan.nodes:
@@ -144,7 +144,9 @@ def carry_out(
     after = see(session, stack, Options())
     assessed = assess(after)
     _write_status(session, after, assessed)
-    _tell(session, objects, assessed)
+    stored = {item.ref: item for item in session.store.objects.all(session.scene.set)}
+    _tell(session, objects, stored)
+    _mark(session, objects, stored, fresh, assessed)
     return Result(plan, outcomes, objects, assessed)
 
 
@@ -184,7 +186,8 @@ def _close_interrupted(session: Session) -> None:
         session.store.journal.failed(entry.op_id, entry.seq, "interrupted; its outcome was read from the world")
 
 
-def _record(session: Session, seen: Look, plan: Plan) -> None:
+def _record(session: Session, seen: Look, plan: Plan) -> frozenset[Ref]:
+    """Write the wishes down; the objects whose wish is new, or was not known to this store."""
     store, set_name = session.store, session.scene.set
     for change in plan.changes:
         if change.verb is Verb.FORGET and change.reasons[0].after:
@@ -199,7 +202,11 @@ def _record(session: Session, seen: Look, plan: Plan) -> None:
         for ref, resource in sorted(seen.desired.items())
         if ref in planned and ref.kind in KINDS
     ]
-    store.objects.declare(set_name, *wishes, cause=session.command, actor=session.actor, commit="", op_id=session.op_id)
+    declared = store.objects.declare(
+        set_name, *wishes, cause=session.command, actor=session.actor, commit="", op_id=session.op_id
+    )
+    known = {ref: entry.generation for ref, entry in seen.recorded.items()}
+    return frozenset(item.ref for item in declared if known.get(item.ref) != item.generation)
 
 
 def _result(change: Change, plan: Plan, nodes: Sequence[Node], outcomes: Mapping[int, Outcome]) -> ObjectResult:
@@ -256,28 +263,41 @@ def _lifecycle(before: str, observed: str) -> str:
     return observed
 
 
-def _tell(session: Session, objects: tuple[ObjectResult, ...], assessed: Mapping[Ref, Assessment]) -> None:
-    """Events for people, and the result of each new revision."""
-    stored = {item.ref: item for item in session.store.objects.all(session.scene.set)}
+BAD = frozenset({Ending.FAILED, Ending.SKIPPED, Ending.BLOCKED})
+
+
+def _tell(session: Session, objects: Sequence[ObjectResult], stored: Mapping[Ref, StoredObject]) -> None:
+    """One event for every object that did not stay as it was."""
     for item in objects:
         if item.ending is Ending.UNCHANGED:
             continue
-        bad = item.ending in (Ending.FAILED, Ending.SKIPPED, Ending.BLOCKED)
-        generation = stored[item.ref].generation if item.ref in stored else 0
         session.store.events.emit(
             Event(
-                type="Warning" if bad else "Normal",
+                type="Warning" if item.ending in BAD else "Normal",
                 reason=item.ending.value.capitalize(),
                 message=session.world.redact(item.detail) or f"{item.ending} by {session.command}",
                 set=session.scene.set,
                 ref=item.ref,
-                generation=generation,
+                generation=stored[item.ref].generation if item.ref in stored else 0,
                 op_id=session.op_id,
                 actor=session.actor,
             )
         )
-        if item.ref in stored and item.ending is not Ending.BLOCKED:
-            ready = any(c.type == READY and c.status == "True" for c in assessed[item.ref].conditions)
-            session.store.history.mark_result(
-                session.scene.set, item.ref, generation, "Failed" if bad else "Succeeded", stable=ready and not bad
-            )
+
+
+def _mark(
+    session: Session,
+    objects: Sequence[ObjectResult],
+    stored: Mapping[Ref, StoredObject],
+    fresh: frozenset[Ref],
+    assessed: Mapping[Ref, Assessment],
+) -> None:
+    """Note how the roll-out of each revision ended; one that is Ready may be trusted by a rollback (R16)."""
+    for item in objects:
+        touched = item.ending is not Ending.UNCHANGED or item.ref in fresh
+        if item.ref not in stored or not touched or item.ending is Ending.BLOCKED:
+            continue
+        ready = any(c.type == READY and c.status == "True" for c in assessed[item.ref].conditions)
+        result, stable = ("Failed", False) if item.ending in BAD else ("Succeeded", ready)
+        generation = stored[item.ref].generation
+        session.store.history.mark_result(session.scene.set, item.ref, generation, result, stable=stable)
