@@ -1,0 +1,58 @@
+"""The ways one model can be run on a machine, as options for `fit`: whole, over several devices, partly on the host.
+
+Each option is an estimate with the split made explicit, so that what is placed is what the engine is then told
+(`--gpu-layers`, `--tensor-split`, `--fit off`). Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from nexus_ctl.placement.estimate import estimate
+from nexus_ctl.placement.model_shape import read_shape
+from nexus_ctl.resources.memory import Accelerator, EngineSettings, Estimate
+from nexus_ctl.resources.placement import Option
+from nexus_ctl.resources.weights import GgufHeader
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """An option, and the settings and estimate that it stands for."""
+
+    option: Option
+    settings: EngineSettings
+    estimate: Estimate
+
+
+def ways(
+    header: GgufHeader,
+    settings: EngineSettings,
+    devices: Sequence[Accelerator],
+    *,
+    max_devices: int = 1,
+    partial: bool = False,
+) -> tuple[Way, ...]:
+    """In order of preference: whole on one device, evenly over 2 to `max_devices`, then with fewer and fewer layers.
+
+    Without devices the one way is the host. `gpu_layers` given in the settings is kept, and then nothing is partial.
+    Raises ValueError as `estimate` does.
+    """
+    layers = len(read_shape(header).layers) + 1
+    if not devices or settings.gpu_layers == 0:
+        return (_way("on the host", header, replace(settings, gpu_layers=0), ()),)
+    found = [_way("whole", header, replace(settings, split_mode="none", main_gpu=0), devices[:1])]
+    for count in range(2, min(max_devices, len(devices)) + 1):
+        even = replace(settings, split_mode="layer", tensor_split=(1.0,) * count)
+        found.append(_way(f"over {count} devices", header, even, devices[:count]))
+    if partial and settings.gpu_layers is None:
+        for kept in range(layers - 1, 0, -1):
+            fewer = replace(settings, split_mode="none", main_gpu=0, gpu_layers=kept)
+            found.append(_way(f"{kept} of {layers} layers", header, fewer, devices[:1]))
+    return tuple(found)
+
+
+def _way(label: str, header: GgufHeader, settings: EngineSettings, devices: Sequence[Accelerator]) -> Way:
+    memory = estimate(header, settings, devices)
+    claims = tuple(place.claim_bytes for place in memory.devices)
+    return Way(Option(label, claims, memory.host.claim_bytes), settings, memory)
