@@ -73,4 +73,4 @@ def _left(seconds: float) -> str:
     whole = round(seconds)
     if whole < 120:
         return f"{whole} s"
-    return f"{whole // 60} min" if whole < 7200 else f"{whole / 3600:.1f} h"
+    return f"{round(seconds / 60)} min" if whole < 7200 else f"{whole / 3600:.1f} h"
