@@ -339,16 +339,18 @@ def test_an_idle_connection_that_the_engine_closed_costs_nothing(run: Run, tmp_p
     run(scenario())
 
 
-def test_a_request_that_kills_its_engine_is_not_sent_again_and_again(run: Run, tmp_path: Path) -> None:
+def test_a_request_that_kills_its_engine_does_not_kill_the_next(run: Run, tmp_path: Path) -> None:
     async def script(request: Received, writer: asyncio.StreamWriter) -> None:
         writer.close()
 
     async def scenario() -> None:
-        async with Upstream(script) as engine, a_gateway(tmp_path, a_table(one(engine))) as gateway:
-            got = await gateway.ask(ASK)
-            assert (got.status, got.error()["code"], len(engine.requests)) == (502, "engine_failed", 1)
-            assert "chat-0" in str(got.error()["message"])
-            assert gateway.app.stats.in_flight == {}
+        async with Upstream(script) as engine:
+            table = a_table({"chat": {"chat-0": engine.url, "chat-1": engine.url}})
+            async with a_gateway(tmp_path, table) as gateway:
+                got = await gateway.ask(ASK)
+                assert (got.status, got.error()["code"], len(engine.requests)) == (502, "engine_failed", 1)
+                assert "replica chat-0 of deployment chat" in str(got.error()["message"])
+                assert gateway.app.stats.in_flight == {}
 
     run(scenario())
 
