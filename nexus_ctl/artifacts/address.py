@@ -11,11 +11,16 @@ import re
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit, urlunsplit
 
 _SECRET = re.compile(r"token|sig|key|secret|auth|passw|credential|session|policy|jwt", re.IGNORECASE)
+_AS_WRITTEN = "%/?:@!$&'()*+,;=-._~"
+"""What may stand in a path or query, and what is escaped already. Source: RFC 3986, 3.3 and 3.4."""
 
 
 def display(url: str) -> str:
     """`url` without its user part and fragment; the values of parameters that look secret become `***`."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "an address that cannot be read"
     query = "&".join(
         f"{quote(name)}={'***' if _SECRET.search(name) else quote(value)}"
         for name, value in parse_qsl(parts.query, keep_blank_values=True)
@@ -24,9 +29,10 @@ def display(url: str) -> str:
 
 
 def bare(url: str) -> str:
-    """`url` as it goes on the wire: no user part, no fragment."""
+    """`url` as it goes on the wire: no user part, no fragment, and escaped where people leave that out."""
     parts = urlsplit(url)
-    return urlunsplit((parts.scheme, _without_user(parts), parts.path, parts.query, ""))
+    path, query = quote(parts.path, safe=_AS_WRITTEN), quote(parts.query, safe=_AS_WRITTEN)
+    return urlunsplit((parts.scheme, _without_user(parts), path, query, ""))
 
 
 def basic(url: str) -> str | None:
@@ -48,9 +54,11 @@ def with_user(url: str, like: str) -> str:
 
 
 def server(url: str) -> tuple[str, str, int]:
-    """(scheme, host, port): who gets to see credentials."""
+    """(scheme, host, port): who gets to see credentials. Raises ValueError when it is no address."""
     parts = urlsplit(url)
-    return parts.scheme, parts.hostname or "", parts.port or {"https": 443, "http": 80}.get(parts.scheme, 0)
+    if not parts.hostname:
+        raise ValueError("no host")
+    return parts.scheme, parts.hostname, parts.port or {"https": 443, "http": 80}.get(parts.scheme, 0)
 
 
 def _without_user(parts: SplitResult) -> str:

@@ -175,7 +175,10 @@ def _remove_link(layout: Layout, link: Path) -> None:
         return
     link.unlink(missing_ok=True)
     with suppress(OSError):  # not empty yet, or gone already
-        link.parent.rmdir()
+        for folder in link.parents:
+            if folder == layout.root / "sets":
+                break
+            folder.rmdir()
 
 
 def _is_same(link: Path, content: os.stat_result) -> bool:

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from email.message import Message
 from email.utils import parsedate_to_datetime
 from functools import cache
-from http.client import HTTPException, HTTPResponse, HTTPSConnection
+from http.client import HTTPException, HTTPResponse, HTTPSConnection, InvalidURL
 from typing import IO, TypeVar
 
 from nexus_ctl import __version__
@@ -144,17 +144,21 @@ def opened(
 
     Raises Unavailable, Stalled or Terminal, RangeUnsatisfiable on 416. Errors of the block it opens pass untouched.
     """
-    request = urllib.request.Request(bare(url), headers={"User-Agent": f"nexusctl/{__version__}", **(headers or {})})
-    authorization = f"Bearer {token}" if token else basic(url)
-    if authorization is not None:
-        request.add_unredirected_header("Authorization", authorization)
     place = display(url)
+    authorization = f"Bearer {token}" if token else None
     try:
+        server(url)
+        request = urllib.request.Request(
+            bare(url), headers={"User-Agent": f"nexusctl/{__version__}", **(headers or {})}
+        )
+        authorization = authorization or basic(url)
+        if authorization is not None:
+            request.add_unredirected_header("Authorization", authorization)
         response = _opener().open(request, timeout=stall_seconds)
     except urllib.error.HTTPError as error:
         with error:
             raise _refusal(place, error, authorized=authorization is not None) from error
-    except (OSError, HTTPException) as error:
+    except (OSError, HTTPException, ValueError) as error:
         raise _fault(place, error, stall_seconds) from error
     with response:
         yield Reply(response, place, stall_seconds)
@@ -195,6 +199,8 @@ def _fault(place: str, error: Exception, stall_seconds: float) -> Unavailable | 
     if isinstance(reason, ssl.SSLCertVerificationError):
         hint = "point SSL_CERT_FILE at the certificates of your network"
         return Terminal(f"{place}: {reason.verify_message}", hint=hint, code="untrusted-certificate")
+    if isinstance(reason, InvalidURL | ValueError):
+        return Terminal(f"{place}: {reason}", hint="check the address", code="no-such-source")
     return Unavailable(f"{place}: {reason or type(reason).__name__}")
 
 

@@ -7,6 +7,7 @@ import ssl
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -86,6 +87,21 @@ def test_the_machine_says_whom_to_trust(
     secure.put("/model.gguf", CONTENT)
     monkeypatch.setenv(variable, str(certificate.with_name("public.pem")))
     assert bench.fetch(at(f"{secure.url}/model.gguf")).size_bytes == len(CONTENT)
+
+
+@pytest.mark.parametrize("name", ["a b.gguf", "größe.gguf", "a%20b.gguf", "a+b(1)&c=d;e.gguf", "a?x=y z"])
+def test_addresses_as_people_write_them(bench: Bench, name: str) -> None:
+    bench.origin.put("/" + quote(name, safe="%?=+()&;"), CONTENT)
+    assert bench.fetch(bench.url("/" + name)).size_bytes == len(CONTENT)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://host:port/a", "http:///a", "http://[::1/a", "http://ho st/a", "http://" + "x" * 70 + "/a"]
+)
+def test_what_is_no_address_is_said_so(bench: Bench, url: str) -> None:
+    with pytest.raises(Terminal) as caught:
+        bench.cache.resolve(at(url))
+    assert caught.value.code == "no-such-source"
 
 
 def test_never_from_https_to_http(
