@@ -285,6 +285,13 @@ class RuntimeContract:
         case.runtime.stop(replica.name, 20)
         assert not [text for text in case.written() if CANARY.encode() in text]
 
+    def test_a_secret_is_any_text(self, case: RuntimeCase) -> None:
+        value = """it's "quoted" $HOME `id` \\ äöü\nand a second line"""
+        replica = case.replica(*SERVE, secret_env={"TOKEN": ValueFrom(env="SOURCE")})
+        case.runtime.create(replica)
+        case.runtime.start(replica.name, {"TOKEN": value})
+        assert case.get(case.answering(replica.name), "/env/TOKEN") == value
+
     def test_a_secret_without_value_is_refused(self, case: RuntimeCase) -> None:
         replica = case.replica(*SERVE, secret_env={"TOKEN": ValueFrom(env="SOURCE")})
         case.runtime.create(replica)
@@ -442,6 +449,14 @@ class RuntimeContract:
         case.answering(name)
         assert case.seen(name).limits == wanted
 
+    def test_update_can_lift_limits(self, case: RuntimeCase) -> None:
+        name = case.run(*SERVE, limits=Limits(cpu_cores=1, memory_bytes=300 * MIB))
+        case.answering(name)
+        first = case.seen(name)
+        case.runtime.update(name, Limits())
+        assert case.seen(name) == replace(first, limits=Limits())
+        assert case.get(first.address, "/") == "ok"
+
     def test_update_that_cannot_be_is_refused(self, case: RuntimeCase) -> None:
         name = case.run(*SERVE, limits=Limits(cpu_cores=1))
         with pytest.raises(Refused):
@@ -478,6 +493,11 @@ class RuntimeContract:
         name = case.run("lines", "3")
         case.ended(name)
         assert list(case.runtime.logs(name, follow=True)) == ["line 0", "line 1", "line 2"]
+
+    def test_follow_of_what_never_started_ends(self, case: RuntimeCase) -> None:
+        replica = case.replica("lines", "3")
+        case.runtime.create(replica)
+        assert list(case.runtime.logs(replica.name, follow=True)) == []
 
     def test_progress_changes_with_each_sign_of_life(self, case: RuntimeCase) -> None:
         name = case.run(*SERVE)

@@ -1,0 +1,137 @@
+"""A foreign container becomes manifests that nexusctl accepts, and that would run the same words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+from nexus_ctl.engines import table
+from nexus_ctl.errors import Terminal
+from nexus_ctl.resources.deployment import DeploymentSpec
+from nexus_ctl.resources.model import ModelSpec
+from nexus_ctl.runtimes.docker.adoption import manifests_from_inspect
+
+IMAGE = {"Config": {"Env": ["PATH=/bin"], "Entrypoint": ["/app/llama-server"]}}
+LEGACY: dict[str, Any] = {
+    "Name": "/Legacy_Llama",
+    "Config": {
+        "Image": "ghcr.io/ggml-org/llama.cpp:server-cuda",
+        "Entrypoint": ["/app/llama-server"],
+        "Cmd": [
+            *("-m", "/models/qwen.gguf", "-c", "8192", "-np", "2", "--host", "0.0.0.0", "--port", "9000"),
+            *("-ngl", "99", "-fa", "on", "-ctk", "q8_0", "--temp", "0.7", "--no-slots", "--tensor-split", "3,1"),
+        ],
+        "Env": ["PATH=/bin", "GREETING=hello", "SEARCH_TOKEN=hf_do_not_print_me"],
+        "User": "1000",
+    },
+    "HostConfig": {
+        "ShmSize": 1 << 30,
+        "ReadonlyRootfs": False,
+        "NanoCpus": 4_000_000_000,
+        "Memory": 8 << 30,
+        "DeviceRequests": [{"Driver": "", "Count": -1, "Capabilities": [["gpu"]]}],
+        "PortBindings": {"9000/tcp": [{"HostIp": "", "HostPort": "9000"}]},
+        "Ulimits": [{"Name": "memlock", "Soft": -1, "Hard": -1}],
+    },
+    "Mounts": [{"Type": "bind", "Source": "/srv/models", "Destination": "/models"}],
+}
+
+
+def changed(**config: Any) -> dict[str, Any]:
+    return LEGACY | {"Config": LEGACY["Config"] | config}
+
+
+def test_a_llama_server_becomes_fields() -> None:
+    model, deployment = manifests_from_inspect(LEGACY, IMAGE)
+    assert model == {
+        "apiVersion": "nexus/v1",
+        "kind": "Model",
+        "metadata": {"name": "legacy-llama-model"},
+        "spec": {"source": {"path": "/srv/models/qwen.gguf"}},
+    }
+    assert deployment["metadata"] == {"name": "legacy-llama"}
+    assert deployment["spec"] == {
+        "model": "legacy-llama-model",
+        "engine": {
+            "llamaCpp": {
+                "image": "ghcr.io/ggml-org/llama.cpp:server-cuda",
+                "contextSize": 8192,
+                "parallel": 2,
+                "gpu": {"layers": 99, "tensorSplit": [3.0, 1.0]},
+                "memory": {"flashAttention": "on", "cacheTypeK": "q8_0"},
+                "server": {"slots": False},
+                "args": {"temp": 0.7},
+            }
+        },
+        "env": {"GREETING": {"value": "hello"}, "SEARCH_TOKEN": {"valueFrom": {"env": "SEARCH_TOKEN"}}},
+        "resources": {"cpu": 4.0, "memory": "8Gi", "gpus": {"count": "all"}},
+        "container": {"readOnlyRoot": False, "user": "1000", "shmSize": "1Gi", "ulimits": {"memlock": -1}},
+    }
+
+
+def test_what_is_written_is_accepted_and_runs_the_same_words() -> None:
+    model, deployment = manifests_from_inspect(LEGACY, IMAGE)
+    ModelSpec.model_validate(model["spec"])
+    spec = DeploymentSpec.model_validate(deployment["spec"])
+    assert [fault for fault in table.check(spec) if fault.severity == "error"] == []
+    launch = table.launch(spec)
+    for words in (
+        ["--ctx-size", "8192"],
+        ["--parallel", "2"],
+        ["--gpu-layers", "99"],
+        ["--temp", "0.7"],
+        ["--no-slots"],
+    ):
+        at = launch.argv.index(words[0])
+        assert list(launch.argv[at : at + len(words)]) == words
+
+
+def test_a_secret_never_reaches_the_manifest() -> None:
+    assert "hf_do_not_print_me" not in repr(manifests_from_inspect(LEGACY, IMAGE))
+
+
+def test_anything_else_is_a_custom_engine() -> None:
+    inspect = changed(Entrypoint=["tabby"], Cmd=["serve", "--model=/models/x", "/models/x.gguf", "--port", "9000"])
+    _, deployment = manifests_from_inspect(inspect, IMAGE)
+    assert deployment["spec"]["engine"] == {
+        "custom": {
+            "image": "ghcr.io/ggml-org/llama.cpp:server-cuda",
+            "command": ["tabby", "serve", "--model=/models/x", "{model}", "--port", "9000"],
+            "port": 9000,
+        }
+    }
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"Cmd": ["-m", "/elsewhere/x.gguf"]}, "no file of this machine"),
+        ({"Cmd": ["--hf-repo", "x/y"]}, "no file of this machine"),
+        ({"Cmd": ["-m", "/models/x.gguf", "--frobnicate"]}, "'--frobnicate' of llama-server cannot be declared"),
+        ({"Entrypoint": None, "Cmd": None}, "no file of this machine"),
+    ],
+)
+def test_what_cannot_be_said_is_refused(config: dict[str, Any], words: str) -> None:
+    with pytest.raises(Terminal, match=words):
+        manifests_from_inspect(changed(**config), IMAGE)
+
+
+@pytest.mark.docker
+def test_a_real_container(docker_api: docker.APIClient, tiny_image: str, tmp_path: Path) -> None:
+    (tmp_path / "m.gguf").write_text("weights\n")
+    host = docker_api.create_host_config(binds={str(tmp_path): {"bind": "/models", "mode": "ro"}}, mem_limit="64m")
+    made = docker_api.create_container(tiny_image, ["show", "/models/m.gguf"], host_config=host, name="Theirs")
+    model, deployment = manifests_from_inspect(
+        docker_api.inspect_container(made["Id"]), docker_api.inspect_image(tiny_image)
+    )
+    docker_api.remove_container(made["Id"])
+    assert model["spec"] == {"source": {"path": f"{tmp_path}/m.gguf"}}
+    assert deployment["spec"] == {
+        "model": "theirs-model",
+        "engine": {"custom": {"image": tiny_image, "command": ["/bin/tiny", "show", "{model}"], "port": 8080}},
+        "resources": {"memory": "64Mi"},
+        "container": {"readOnlyRoot": False},
+    }
