@@ -48,6 +48,8 @@ def estimate(header: GgufHeader, settings: EngineSettings, devices: Sequence[Acc
 
     Raises ValueError for a header without the numbers every model has, and for settings the engine would refuse.
     """
+    if devices and settings.split_mode in ("row", "tensor"):
+        raise ValueError(f"what split mode {settings.split_mode} takes on each device is not known; layer and none are")
     shape = read_shape(header)
     sizes = resolve(settings, shape)
     places = layer_places(settings, len(shape.layers), devices)

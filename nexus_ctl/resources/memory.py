@@ -158,7 +158,7 @@ class EngineSettings:
     kv_offload: bool = True
     gpu_layers: int | None = None
     """Layers on devices, the output layer counted as one; None = all."""
-    split_mode: Literal["none", "layer", "row"] = "layer"
+    split_mode: Literal["none", "layer", "row", "tensor"] = "layer"
     tensor_split: tuple[float, ...] = ()
     """Share of each device; empty = by free memory."""
     main_gpu: int = 0

@@ -60,6 +60,11 @@ def test_what_the_engine_would_refuse_is_refused(
         estimate(headers[model], refused)
 
 
+def test_a_split_that_nobody_measured_is_refused(headers: Headers) -> None:
+    with pytest.raises(ValueError, match="split mode row"):
+        estimate(headers["llama-gqa"], EngineSettings(split_mode="row"), TWO)
+
+
 def test_a_cache_is_the_product_of_its_numbers(headers: Headers) -> None:
     host = estimate(headers["llama-gqa"], EngineSettings(context_size=4096, parallel=1)).host
     assert host.of(PartKind.KV_CACHE) == 4 * 4096 * (128 + 128) * 2
