@@ -8,6 +8,7 @@
     connection.py    which engine, and the client to it
     secrets.py       secret values, in memory, for as long as a container runs
     images.py        what images there are; pull
+    forgotten.py     processes of containers that the engine no longer knows
     events.py        the engine's events as hints where to look
     runtime.py       the port
 

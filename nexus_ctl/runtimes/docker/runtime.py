@@ -35,6 +35,7 @@ from nexus_ctl.runtimes.docker.container import (
 )
 from nexus_ctl.runtimes.docker.details import Details
 from nexus_ctl.runtimes.docker.errors import translated
+from nexus_ctl.runtimes.docker.forgotten import Forgotten, forgotten
 from nexus_ctl.runtimes.docker.images import image_facts
 from nexus_ctl.runtimes.docker.observation import observed_replica
 from nexus_ctl.runtimes.docker.secrets import SecretFiles
@@ -95,6 +96,12 @@ class DockerRuntime:
     def inspect(self, name: str) -> ObservedReplica | None:
         found = self._read(name)
         return found if found is not None and found.name == name else None  # the engine also finds by prefixes of ids
+
+    def forgotten(self) -> tuple[Forgotten, ...]:
+        """Processes on this machine of containers that the engine does not know (any more)."""
+        with translated(self.url):
+            known = {row["Id"] for row in self.api.containers(all=True)}
+        return forgotten(known)
 
     # act
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from itertools import takewhile
+from pathlib import Path
 
 import docker
 import pytest
@@ -154,3 +158,34 @@ def test_a_watch_outlives_the_engine(other_engine: Engine, runtime: DockerRuntim
     assert any(isinstance(n, ReplicaEvent) and n.action == "destroy" for n in notices)
     watch.close()
     assert list(notices) == []
+
+
+def test_processes_that_the_engine_forgot_are_named(
+    other_engine: Engine, runtime: DockerRuntime, instance: str, image: str
+) -> None:
+    one = make_replica(instance, image)
+    runtime.create(one)
+    runtime.start(one.name, {})
+    seen = runtime.inspect(one.name)
+    assert seen is not None
+    ours = [left for left in runtime.forgotten() if left.container_id == seen.runtime_id]
+    assert ours == []
+    with other_engine.down(signal.SIGKILL):
+        records = Path(f"/proc/{_keeper(other_engine)}/root{other_engine.run_dir}/state/data/containers")
+        shutil.rmtree(records / seen.runtime_id)
+    assert runtime.inspect(one.name) is None
+    left = [left for left in runtime.forgotten() if left.container_id == seen.runtime_id]
+    assert [one for one in left if "tiny serve" in one.command]
+    for process in left:
+        os.kill(process.pid, signal.SIGKILL)
+    until(lambda: not [left for left in runtime.forgotten() if left.container_id == seen.runtime_id])
+
+
+def _keeper(engine: Engine) -> int:
+    """A process of the engine's namespaces that lives on without dockerd."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            if b"--inside" in words and b"python" in words[0] and str(engine.run_dir).encode() in words:
+                return int(folder.name)
+    raise AssertionError("no keeper")
