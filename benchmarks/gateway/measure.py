@@ -14,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -92,7 +92,8 @@ def running(command: list[str], core: int, log: Path) -> Iterator[psutil.Popen]:
     finally:
         tree = [process, *process.children(recursive=True)]
         for member in tree:
-            member.terminate()
+            with suppress(psutil.NoSuchProcess):  # a parent ends its children too
+                member.terminate()
         _, alive = psutil.wait_procs(tree, timeout=10)
         for member in alive:
             member.kill()
