@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from controllers.base import Assessment, Scene
 from controllers.reconciler import Look, Options, assess, look, reconcile
+from controllers.stages import Stages
 from nexus_ctl.clock import Clock
 from nexus_ctl.errors import NexusError
 from nexus_ctl.execution.report import Outcome, Report, Status
@@ -135,7 +136,8 @@ def carry_out(
     """Make the plan true as far as it goes, and write down what then is. The caller holds the state lock."""
     _close_interrupted(session)
     fresh = _record(session, seen, plan)
-    outcomes = Walk(plan, session.world, _Journal(session), session.workers, report=report, cancelled=cancelled).run()
+    stages = Stages(session.store, plan, report)
+    outcomes = Walk(plan, session.world, _Journal(session), session.workers, report=stages, cancelled=cancelled).run()
     nodes: dict[Ref, list[Node]] = {}
     for node in plan.nodes:
         nodes.setdefault(node.ref, []).append(node)

@@ -124,7 +124,7 @@ def reconcile(stack: Stack, seen: Look, options: Options, runtime: str = "") -> 
         if options.only is not None and ref not in options.only:
             continue
         wanted = seen.desired.get(ref) if ref not in remove else None
-        changes.append(CONTROLLERS[ref.kind].plan(ref, wanted, seen.observed[ref], seen.scene))
+        changes.append(_unless_suspended(CONTROLLERS[ref.kind].plan(ref, wanted, seen.observed[ref], seen.scene), seen))
     if options.only is None:
         changes += [change for old, new in renamed.items() if (change := _forget(old, new, seen)) is not None]
     changes = _refuse_in_use(changes, seen)
@@ -169,6 +169,14 @@ def _forget(old: Ref, new: Ref, seen: Look) -> Change | None:
     if old not in seen.recorded and not steps:
         return None
     return Change(old, Verb.FORGET, (Reason("renamed", before=str(old), after=str(new)),), steps)
+
+
+def _unless_suspended(change: Change, seen: Look) -> Change:
+    """A suspended object is observed and left as it is (R26); its removal is refused where removals are planned."""
+    recorded = seen.recorded.get(change.ref)
+    if recorded is None or not recorded.suspended or change.verb in (Verb.NO_OP, Verb.BLOCKED):
+        return change
+    return Change(change.ref, Verb.NO_OP, notes=(f"suspended: {recorded.suspended}",), drift=change.drift)
 
 
 def _hold_cap(stack: Stack, going: set[Ref], seen: Look, options: Options) -> None:

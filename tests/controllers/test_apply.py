@@ -335,3 +335,25 @@ def test_failure_skips_dependents_and_lets_the_rest_go_on(world: FakeWorld) -> N
     world.runtime.fail_start.clear()
     world.apply(stack)
     assert world.answers()
+
+
+def test_the_lifecycle_is_told_while_work_is_under_way(world: FakeWorld) -> None:
+    offer(world, the_demo())
+    told: dict[str, list[str]] = {}
+
+    def listen() -> str:
+        for item in world.store.objects.all("demo"):
+            words = told.setdefault(str(item.ref), [])
+            if item.lifecycle and words[-1:] != [item.lifecycle]:
+                words.append(item.lifecycle)
+        return ""
+
+    world.apply(the_demo(), wrap=Gate(world.clock, watch=listen).wrap)
+    listen()
+    assert told["Model/smol"] == ["DOWNLOADING", "DOWNLOADED", "READY"]
+    assert told["Deployment/chat"] == ["LOADING", "READY"]
+    world.apply(the_demo(context=4096), wrap=Gate(world.clock, watch=listen).wrap)
+    assert told["Deployment/chat"] == ["LOADING", "READY"], "start-first never stops serving"
+    stop_first = the_demo(context=1024, rollout={"strategy": "stopFirst"})
+    world.apply(stop_first, wrap=Gate(world.clock, watch=listen).wrap)
+    assert told["Deployment/chat"][2:] == ["UNLOADING", "STOPPED", "LOADING", "READY"]
