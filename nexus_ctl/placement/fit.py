@@ -2,7 +2,8 @@
 
 Demands are taken by priority, then the least free to choose, then the largest; each takes the first of its options
 that fits, in the rooms its strategy prefers. Where nothing fits, one replica placed earlier in the same call may step
-aside if it finds room elsewhere. What is held already is never moved: that is eviction, and asked for apart.
+aside if it finds room elsewhere; a few demands on a few devices are packed in the best way there is. What is held
+already is never moved: that is eviction, and asked for apart.
 The rules it keeps: no room ever over its budget; the order of the arguments changes nothing; a demand of lower
 priority never costs a higher one its place.
 """
@@ -10,7 +11,9 @@ priority never costs a higher one its place.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 
+from nexus_ctl.placement import exact
 from nexus_ctl.resources.device import Device
 from nexus_ctl.resources.memory import HOST
 from nexus_ctl.resources.placement import Assignment, Decision, Demand, Option, Placement, Room, Verdict, Weighed
@@ -48,7 +51,9 @@ def fit(
     """Decide over all demands at once. `held` stays where it is; `stack_budget_bytes` bounds all rooms together."""
     floor = _Floor(places, held, stack_budget_bytes)
     wanted = sorted(demands, key=lambda d: (-d.priority, len(d.pins) or len(floor.rooms), -_size(d), d.name))
-    decisions = {demand.name: _decide(demand, floor) for demand in wanted}
+    decisions: dict[str, Decision] = {}
+    for _, peers in groupby(wanted, key=lambda demand: demand.priority):
+        decisions |= _decide_peers(list(peers), floor)
     return Placement(
         decisions=tuple(
             Decision(name, floor.placed.get(name), decisions[name].weighed, decisions[name].remedies)
@@ -112,6 +117,34 @@ class _Floor:
             self.budget_left += sign * sum(assignment.claims.values())
 
 
+def _decide_peers(peers: Sequence[Demand], floor: _Floor) -> dict[str, Decision]:
+    """Place demands of one priority: in turn; where that leaves one out and they are few, in the best way there is."""
+    decisions = {demand.name: _decide(demand, floor) for demand in peers}
+    few = len(peers) <= exact.DEMANDS and len(floor.rooms) <= exact.DEVICES + 1
+    if not few or all(demand.name in floor.placed for demand in peers):
+        return decisions
+    in_turn = {demand.name: floor.lift(demand.name)[1] for demand in peers if demand.name in floor.placed}
+    best = exact.pack(peers, floor.left, floor.allowed, floor.budget_left)
+    gained = sum(exact.worth(d) * ((d.name in best) - (d.name in in_turn)) for d in peers)
+    packing = best if gained > 0 else in_turn
+    for demand in peers:
+        if demand.name in packing:
+            floor.put(demand, packing[demand.name])
+    return {demand.name: _explain(demand, floor) for demand in peers}
+
+
+def _explain(demand: Demand, floor: _Floor) -> Decision:
+    """The decision as it stands, weighed against what all others left."""
+    taken = floor.placed.get(demand.name)
+    if taken is None:
+        last = min(demand.options, key=lambda option: option.total_bytes, default=Option("nothing", ()))
+        weighed = _weigh(demand, last, floor, dict(floor.left), None)
+        return Decision(demand.name, None, weighed, _remedies(demand, last, floor, weighed))
+    option = next(option for option in demand.options if option.label == taken.option)
+    before = {room: left + taken.claims.get(room, 0) for room, left in floor.left.items()}
+    return Decision(demand.name, taken, _weigh(demand, option, floor, before, taken))
+
+
 def _size(demand: Demand) -> int:
     return max((option.total_bytes for option in demand.options), default=0)
 
@@ -124,18 +157,12 @@ def _decide(demand: Demand, floor: _Floor) -> Decision:
         if found is not None:
             floor.put(demand, found)
             return Decision(demand.name, found, _weigh(demand, option, floor, before, found))
-    if _step_aside(demand, floor):
-        taken = floor.placed[demand.name]
-        option = next(option for option in demand.options if option.label == taken.option)
-        before = {room: left + taken.claims.get(room, 0) for room, left in floor.left.items()}
-        return Decision(demand.name, taken, _weigh(demand, option, floor, before, taken))
-    last = min(demand.options, key=lambda option: option.total_bytes, default=Option("nothing", ()))
-    weighed = _weigh(demand, last, floor, dict(floor.left), None)
-    return Decision(demand.name, None, weighed, _remedies(demand, last, floor, weighed))
+    _step_aside(demand, floor)
+    return _explain(demand, floor)
 
 
-def _step_aside(demand: Demand, floor: _Floor) -> bool:
-    """Make room by moving one replica that this call placed before, of the same priority. True when it worked."""
+def _step_aside(demand: Demand, floor: _Floor) -> None:
+    """Make room by moving one replica that this call placed before, of the same priority, if that is possible."""
     for option in demand.options:
         claim = max(option.claims, default=0)
         for name in sorted(floor.placed, key=lambda name: (sum(floor.placed[name].claims.values()), name)):
@@ -151,10 +178,9 @@ def _step_aside(demand: Demand, floor: _Floor) -> bool:
                 again = next((place for o in other.options if (place := floor.find(other, o)) is not None), None)
                 if again is not None:
                     floor.put(other, again)
-                    return True
+                    return
                 floor.lift(demand.name)
             floor.put(other, lain)
-    return False
 
 
 def _weigh(

@@ -16,7 +16,6 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 
-from nexus_ctl.artifacts.gguf_header import LIMITS, BadHeader, Read
 from nexus_ctl.errors import Terminal
 from nexus_ctl.placement.model_shape import read_shape
 from nexus_ctl.placement.server_settings import resolve
@@ -71,7 +70,7 @@ def cache_key(header: GgufHeader, settings: EngineSettings, build: str) -> str:
 def ask(path: Path, header: GgufHeader, settings: Iterable[EngineSettings]) -> tuple[OracleAnswer, ...]:
     """The engine's own numbers for each settings, in order, from one child process.
 
-    `path` may be the model itself or a hollow copy of it (`write_hollow`). Raises OracleUnavailable when the build
+    `path` may be the model itself or a hollow copy of it (`artifacts.hollow`). Raises OracleUnavailable when the build
     is another one or the child dies.
     """
     build = installed_build()
@@ -115,23 +114,6 @@ class Oracle:
             json.dump(asdict(fresh), out)
         Path(out.name).replace(file)
         return fresh
-
-
-def write_hollow(read: Read, header: GgufHeader, path: Path) -> Path:
-    """A copy of one model file with its header and, for weights, a hole of the right size; takes no disk for them.
-
-    Reads `header.data_offset` bytes. Raises BadHeader when the source ends early or the header is out of bounds.
-    """
-    if header.data_offset > LIMITS.header_bytes or header.shards > 1:
-        raise BadHeader("one file with a bounded header is needed")
-    content = read(0, header.data_offset)
-    if len(content) != header.data_offset:
-        raise BadHeader("the file ends inside its header")
-    padded = sum(-(-tensor.size_bytes // header.alignment) * header.alignment for tensor in header.tensors)
-    with path.open("wb") as file:
-        file.write(content)
-        file.truncate(max(header.file_bytes, header.data_offset + padded))
-    return path
 
 
 def _request(header: GgufHeader, settings: EngineSettings) -> dict[str, dict[str, int | bool]]:

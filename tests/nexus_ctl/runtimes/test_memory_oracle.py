@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from nexus_ctl.artifacts.gguf_header import BadHeader, read_file
+from nexus_ctl.artifacts.hollow import write_hollow
 from nexus_ctl.resources.memory import EngineSettings
 from nexus_ctl.resources.weights import GgufHeader
 from nexus_ctl.runtimes import memory_oracle, memory_oracle_child
-from nexus_ctl.runtimes.memory_oracle import Oracle, OracleUnavailable, ask, cache_key, write_hollow
+from nexus_ctl.runtimes.memory_oracle import Oracle, OracleUnavailable, ask, cache_key
 from tests.fakes.gguf_models import TINY, write
 
 SETTINGS = EngineSettings(context_size=2048, parallel=2)
