@@ -25,10 +25,8 @@ from nexus_ctl.resources.envelope import Ref
 from nexus_ctl.views import applied
 from nexus_ctl.views import plan as plan_view
 
-POLICY = frozenset({"protected", "in_use"})
+POLICY = frozenset({"protected", "in_use", "suspended"})
 """Reasons by which something is forbidden rather than impossible."""
-OWN_WISH = "suspended"
-"""The reason by which somebody wished it to be left alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +140,7 @@ def _raise_failures(result: Result, asked_for: frozenset[Ref]) -> None:
     bad = [one for one in result.objects if one.ending in (Ending.FAILED, Ending.SKIPPED)]
     held = [one for one in result.objects if one.ending is Ending.BLOCKED and one.ref in asked_for]
     codes = {change.ref: change.codes[0] for change in result.plan.blocked}
-    impossible = [one for one in held if codes[one.ref] not in (*POLICY, OWN_WISH)]
+    impossible = [one for one in held if codes[one.ref] not in POLICY]
     forbidden = [one for one in held if codes[one.ref] in POLICY]
     if bad or impossible:
         hints = [one.error.hint for one in bad if one.error is not None and one.error.hint]

@@ -22,6 +22,7 @@ from nexus_ctl.views.progress import Rate, phrase
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+ENDED = {Status.DONE: "done", Status.FAILED: "failed"}
 PLAIN_SECONDS = 5.0
 """Between two plain lines about one download."""
 
@@ -91,8 +92,8 @@ class _Rows:
             case Outcome(_, status):
                 if node.id in self._tasks:
                     self._rows.remove_task(self._tasks.pop(node.id))
-                    if status in (Status.DONE, Status.FAILED):
-                        self._rows.console.print(f"{'failed ' if status is Status.FAILED else ''}{_label(node)}")
+                    if status in ENDED:
+                        self._rows.console.print(f"{_label(node)}, {ENDED[status]}")
 
 
 def _label(node: Node) -> str:

@@ -122,9 +122,11 @@ def value(of: Any) -> str:
 
 
 def _kept(plan: Plan) -> list[str]:
+    """What is left alone though something moves, and what is left alone on purpose."""
     moved = any(change.verb is not Verb.NO_OP for change in plan.changes)
-    lines = [f"  {change.ref}  {', '.join(change.untouched)}" for change in plan.changes if change.untouched]
-    return ["Left alone:", *lines] if moved and lines else []
+    lines = [f"  {change.ref}  {', '.join(change.untouched)}" for change in plan.changes if change.untouched and moved]
+    lines += [f"  {one.ref}  {note}" for one in plan.changes if one.verb is Verb.NO_OP for note in one.notes]
+    return ["Left alone:", *lines] if lines else []
 
 
 def _left(plan: Plan) -> list[str]:

@@ -217,6 +217,20 @@ def test_suspend_holds_and_resume_lets_go(applied: CommandLine, write: Write) ->
     assert applied("resume", "deployment/nope").code == 2
 
 
+def test_any_kind_may_be_suspended_and_the_plan_says_so(applied: CommandLine, write: Write) -> None:
+    applied.ok("suspend", "preset/precise", "--reason", "experiment")
+    write(DEMO.replace("0.7", "0.2"))
+    plan = applied.ok("plan").out
+    assert "Left alone:\n  Preset/precise  suspended: experiment\n" in plan
+    assert "5 unchanged" in plan
+    applied.ok("apply")
+    assert applied.world.routing.table.presets["precise"].params == {"temperature": 0.7}
+    assert applied("delete", "preset/precise", "--yes").code == 6
+    applied.ok("resume", "preset/precise")
+    applied.ok("apply")
+    assert applied.world.routing.table.presets["precise"].params == {"temperature": 0.2}
+
+
 def test_diff(applied: CommandLine, write: Write) -> None:
     assert applied.ok("diff").out == ""
     write(DEMO.replace("0.7", "0.2"))
