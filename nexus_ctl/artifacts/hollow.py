@@ -1,7 +1,7 @@
 """A model file without its weights: the true header, then a hole of the right size.
 
-Made for the engine's pass that reads no weights (`runtimes.memory_oracle`), so that a model can be asked about before it
-is downloaded. Takes the disk of its header alone.
+Made for the engine's pass that reads no weights (`runtimes.memory_oracle`), so that a model can be asked about before
+it is downloaded. Takes the disk of its header alone.
 """
 
 from __future__ import annotations

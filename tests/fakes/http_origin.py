@@ -38,6 +38,8 @@ class Served:
     """Close the connection when this byte of the file is due."""
     cut_times: int = 1
     wrong_first_byte: bool = False
+    other_range: bool = False
+    """Answer a range with the whole file, yet call it the range's answer."""
     says_length: bool = True
     redirect: str = ""
     bearer: str = ""
@@ -154,6 +156,7 @@ class _Handler(BaseHTTPRequestHandler):
             if start >= len(content):
                 return self._refuse(416, {"Content-Range": f"bytes */{len(content)}"})
             end = min(int(asked[2]) + 1, end) if asked[2] else end
+        start = 0 if file.other_range and start else start
         self.send_response(status)
         for name, value in {"Content-Type": file.content_type, **file.headers}.items():
             self.send_header(name, value)

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import random
+import resource
 import threading
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 
 from nexus_ctl.artifacts import disk
+from nexus_ctl.artifacts.download import download
+from nexus_ctl.artifacts.partial import Partial, Sidecar
+from nexus_ctl.artifacts.source import Means, Part
 from nexus_ctl.errors import DeadlineExceeded, IntegrityError, Retryable, Terminal
 from nexus_ctl.resources.artifact import Progress, Request
 from nexus_ctl.resources.model import Source
@@ -228,6 +234,59 @@ def test_redirects_are_followed_but_not_down_from_https(bench: Bench) -> None:
     bench.origin.put("/loop", redirect="/loop")
     with pytest.raises((Terminal, Retryable)):
         bench.fetch(bench.url("/loop"))
+
+
+def test_a_disk_that_fills_up_on_the_way_is_said_so_and_the_bytes_stay(bench: Bench) -> None:
+    """Stands for the full disk: the process may write no file beyond half the length."""
+    bench.origin.put("/model.gguf", CONTENT)
+    cache, request = bench.cache, bench.url()
+    offer = cache.resolve(request)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(CONTENT) // 2, before[1]))
+    try:
+        with pytest.raises(Terminal, match="File too large after") as caught:
+            cache.fetch(request, offer, bench.told.append)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.code == "disk-full"
+    assert cache.partial_bytes(request) == len(CONTENT) // 2
+    assert cache.fetch(request, offer, bench.told.append).sha256 == SHA256
+
+
+def test_another_range_than_asked_starts_over(bench: Bench) -> None:
+    bench.origin.put("/model.gguf", CONTENT, cut_at=500_000, other_range=True)
+    assert bench.fetch(bench.url()).sha256 == SHA256
+
+
+def test_another_length_than_planned_is_refused(bench: Bench) -> None:
+    part = Part("model.gguf", bench.origin.put("/model.gguf", CONTENT), len(CONTENT) + 1)
+    partial = Partial(bench.root / "model.part")
+    partial.begin(Sidecar("key", part.url, part.size_bytes, None, None, None, "2026-01-01T00:00:00+00:00"))
+    means = Means(bench.clock, {}, bench.patience)
+    with pytest.raises(Terminal, match="has 3000000 bytes now, 3000001 when it was planned"):
+        download(part, partial, means, token=None, progress=bench.told.append, quarantine=bench.root / "bad")
+
+
+@pytest.mark.parametrize("sidecar", ["", "[]", "{}", '{"key": 1}'])
+def test_bytes_of_unknown_origin_are_never_continued(bench: Bench, sidecar: str) -> None:
+    bench.origin.put("/model.gguf", CONTENT, cut_at=1_000_000, cut_times=3)
+    with pytest.raises(Retryable):
+        bench.fetch(bench.url())
+    (described,) = [path for path in bench.files("partial") if path.suffix == ".json"]
+    described.write_text(sidecar)
+    assert bench.cache.partial_bytes(bench.url()) == 0
+    assert bench.fetch(bench.url()).sha256 == SHA256
+
+
+def test_a_date_to_come_back_at_counts_from_the_servers_own(bench: Bench) -> None:
+    bench.origin.put("/model.gguf", CONTENT, busy=1)
+    served = bench.origin.file("/model.gguf")
+    served.retry_after = format_datetime(datetime.now(UTC) + timedelta(seconds=120), usegmt=True)
+    assert bench.fetch(bench.url()).sha256 == SHA256
+    assert 60 < bench.clock.monotonic() <= 120
+    served.busy, served.retry_after = 1, "soon"
+    bench.cache.resolve(bench.url())
+    assert bench.clock.monotonic() <= 121
 
 
 def test_an_encoded_answer_is_refused(bench: Bench) -> None:

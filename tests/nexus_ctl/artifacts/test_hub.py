@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from nexus_ctl.artifacts.collect import collect, garbage
+from nexus_ctl.artifacts.hub_cache import hub_cache_folder
 from nexus_ctl.artifacts.source import Patience
 from nexus_ctl.errors import IntegrityError, Retryable, Terminal
 from nexus_ctl.resources.artifact import Pin, Request
@@ -209,6 +212,29 @@ def test_a_busy_hub_and_a_dead_one_are_retryable(shop: Bench, hub: FakeHub) -> N
     shop.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
     with pytest.raises(Retryable):
         shop.cache.resolve(wanted("*Q4_K_M*"))
+
+
+def test_a_name_the_hub_would_never_give(shop: Bench) -> None:
+    with pytest.raises(Terminal, match="acme--x/y"):
+        shop.cache.resolve(Request(Source(hugging_face=HuggingFaceSource(repo="acme--x/y"))))
+
+
+@pytest.mark.parametrize(
+    ("environ", "folder"),
+    [
+        ({"HF_HUB_CACHE": "/a"}, "/a"),
+        ({"HUGGINGFACE_HUB_CACHE": "/b"}, "/b"),
+        ({"HF_HOME": "/c"}, "/c/hub"),
+        ({"XDG_CACHE_HOME": "/d"}, "/d/huggingface/hub"),
+        ({}, "{home}/.cache/huggingface/hub"),
+    ],
+)
+def test_the_other_cache_is_where_the_client_looks(tmp_path: Path, environ: dict[str, str], folder: str) -> None:
+    given = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], **environ}
+    code = "from huggingface_hub.constants import HF_HUB_CACHE; print(HF_HUB_CACHE)"
+    words = [sys.executable, "-c", code]
+    theirs = subprocess.run(words, env=given, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+    assert str(hub_cache_folder(given)) == theirs == folder.format(home=tmp_path)
 
 
 def test_a_token_by_reference_or_from_the_log_in(shop: Bench, hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:

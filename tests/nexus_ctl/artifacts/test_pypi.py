@@ -151,6 +151,27 @@ def test_an_index_of_files(bench: Bench, tmp_path: Path) -> None:
         bench.cache.resolve(wanted())
 
 
+@pytest.mark.parametrize("base", ["", '<base href="files/">'])
+def test_a_page_of_links(bench: Bench, index: HttpOrigin, tmp_path: Path, base: str) -> None:
+    digest = hashlib.sha256(WHEEL).hexdigest()
+    page = f'{base}<a href="{"" if base else "files/"}{NAME}#sha256={digest}">{NAME}</a><a>nothing</a>'
+    bench.environ["PIP_FIND_LINKS"] = index.put("/links.html", page.encode(), content_type="text/html")
+    assert bench.fetch(wanted()).sha256 == SHA256
+    assert not any(asked.path.startswith("/simple/") for asked in index.log)
+    local = tmp_path / "links.html"
+    local.write_text(f'<a href="{index.url}/files/{NAME}#sha256={digest}">{NAME}</a>')
+    for place in (str(local), local.as_uri()):
+        bench.environ["PIP_FIND_LINKS"] = place
+        assert bench.cache.resolve(wanted()).origin == f"{index.url}/files/{NAME}!llm_tiny/model.gguf"
+    assert not any(asked.path.startswith("/simple/") for asked in index.log)
+
+
+def test_an_index_that_refuses(bench: Bench, index: HttpOrigin) -> None:
+    index.put("/simple/llm-tiny/", status=403)
+    with pytest.raises(Terminal, match="HTTP 403"):
+        bench.cache.resolve(wanted())
+
+
 def test_an_index_without_digests_is_no_basis(bench: Bench, index: HttpOrigin) -> None:
     page = f'<a href="{index.url}/files/{NAME}">{NAME}</a>'
     index.put("/simple/llm-tiny/", page.encode(), content_type="text/html")
@@ -212,6 +233,15 @@ def test_a_damaged_or_foreign_archive(bench: Bench, index: HttpOrigin) -> None:
         with pytest.raises(IntegrityError):
             bench.fetch(wanted())
         assert bench.files("blobs") == []
+
+
+def test_an_encrypted_member(bench: Bench, index: HttpOrigin) -> None:
+    archive = bytearray(hostile("llm_tiny/model.gguf", CONTENT))
+    archive[6] |= 1  # the flag in the member's own header, and in the directory
+    archive[archive.index(b"PK\x01\x02") + 8] |= 1
+    publish(index, "llm-tiny", {NAME: bytes(archive)})
+    with pytest.raises(Terminal, match="cannot be read"):
+        bench.fetch(wanted())
 
 
 def test_a_folder_is_no_member(bench: Bench, index: HttpOrigin) -> None:
