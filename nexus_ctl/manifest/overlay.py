@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from nexus_ctl.manifest.nodes import Entry, Map, Node, Scalar, Sequence
 from nexus_ctl.resources.field import ListType, Mark, Spec
-from nexus_ctl.resources.normal import marks
+from nexus_ctl.resources.normal import shapes
 
 _ENVELOPE_MAPS = ("labels", "annotations")
 
@@ -40,7 +40,7 @@ def _metadata(base: Map, over: Map) -> Map:
 
 
 def _object(base: Map, over: Map, spec: type[Spec]) -> Map:
-    table = {key: (mark, nested) for key, mark, nested in marks(spec)}
+    table = {shape.key: (shape.mark, shape.nested) for shape in shapes(spec)}
     merged = dict(base.entries)
     for key, entry in over.entries.items():
         below = merged.pop(key, None)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from nexus_ctl.errors import Diagnostic, Location
 from nexus_ctl.resources.envelope import Ref, Resource
 from nexus_ctl.resources.field import Spec
-from nexus_ctl.resources.normal import marks
+from nexus_ctl.resources.normal import Shape, shapes
 from nexus_ctl.resources.stack import StackSpec
 
 
@@ -46,14 +47,24 @@ class Stack:
 
 def references(spec: Spec) -> Iterator[tuple[tuple[str | int, ...], Ref]]:
     """Every reference a spec holds, with the path below `spec` that it stands at (`("backends", 0, "deployment")`)."""
-    for (name, info), (key, mark, nested) in zip(type(spec).model_fields.items(), marks(type(spec)), strict=True):
-        value = getattr(spec, name)
-        if mark is not None and mark.ref_kind:
+    for shape in _referring(type(spec)):
+        value = getattr(spec, shape.name)
+        if shape.mark is not None and shape.mark.ref_kind:
             for path, text in _texts(value):
-                yield (info.alias or name, *path), Ref(mark.ref_kind, text)
-        elif nested is not None:
+                yield (shape.key, *path), Ref(shape.mark.ref_kind, text)
+        else:
             for path, inner in _specs(value):
-                yield from (((key, *path, *below), ref) for below, ref in references(inner))
+                yield from (((shape.key, *path, *below), ref) for below, ref in references(inner))
+
+
+@cache
+def _referring(spec: type[Spec]) -> tuple[Shape, ...]:
+    """The fields that hold references, themselves or further down; few do."""
+    return tuple(
+        shape
+        for shape in shapes(spec)
+        if (shape.mark is not None and shape.mark.ref_kind) or (shape.nested is not None and _referring(shape.nested))
+    )
 
 
 def _texts(value: object) -> Iterator[tuple[tuple[str | int, ...], str]]:

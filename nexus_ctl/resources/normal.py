@@ -10,12 +10,15 @@ import hashlib
 import json
 import types
 from collections.abc import Iterator, Mapping
-from functools import partial
+from dataclasses import dataclass
+from functools import cache, partial
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from nexus_ctl.resources.field import ListType, Mark, OnChange, Spec
 
 Normal = Mapping[str, Any]
+
+_UNMARKED = Mark(OnChange.REPLACE, in_hash=True)
 
 
 def normalise(spec: Spec) -> dict[str, Any]:
@@ -24,7 +27,7 @@ def normalise(spec: Spec) -> dict[str, Any]:
     Leaving defaults out, not filling them in, is what lets a new release add a field without a new hash.
     """
     dumped: dict[str, Any] = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    return _sorted(type(spec), dumped, None)
+    return _sorted(type(spec), dumped)
 
 
 def leaves(spec: type[Spec], normal: Normal) -> dict[str, tuple[Any, Mark]]:
@@ -66,30 +69,54 @@ def item_spec(annotation: Any) -> type[Spec] | None:
     return None
 
 
-def marks(spec: type[Spec]) -> Iterator[tuple[str, Mark | None, type[Spec] | None]]:
-    """(camelCase key, own mark, nested Spec) of each field."""
-    for name, info in spec.model_fields.items():
-        mark = next((m for m in info.metadata if isinstance(m, Mark)), None)
-        yield info.alias or name, mark, item_spec(info.annotation)
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """One field of a spec class, as normal forms are walked: read from its annotation once."""
+
+    name: str
+    key: str
+    """Its name outside, in camelCase."""
+    mark: Mark | None
+    """Its own mark; None where its parent's counts."""
+    nested: type[Spec] | None
+    """The Spec class inside: itself, optional, or of the items."""
+    is_map: bool
+    """Whether the value is a mapping by free keys, of `nested` or of plain values."""
 
 
-def _sorted(spec: type[Spec], dumped: dict[str, Any], inherited: Mark | None) -> dict[str, Any]:
-    for key, own, nested in marks(spec):
-        mark = own or inherited
-        value = dumped.get(key)
-        if nested is not None and isinstance(value, dict):
-            for inner in [value] if nested.model_fields and _is_object(spec, key) else list(value.values()):
-                _sorted(nested, inner, mark)
-        if isinstance(value, dict) and not (nested is not None and _is_object(spec, key)):
-            dumped[key] = dict(sorted(value.items())) if nested is not None else _keys_sorted(value)
+@cache
+def shapes(spec: type[Spec]) -> tuple[Shape, ...]:
+    """The shape of each field, in declaration order."""
+    return tuple(
+        Shape(
+            name,
+            info.alias or name,
+            next((mark for mark in info.metadata if isinstance(mark, Mark)), None),
+            item_spec(info.annotation),
+            _maps(info.annotation),
+        )
+        for name, info in spec.model_fields.items()
+    )
+
+
+def _sorted(spec: type[Spec], dumped: dict[str, Any]) -> dict[str, Any]:
+    for shape in shapes(spec):
+        value = dumped.get(shape.key)
+        if isinstance(value, dict):
+            if shape.nested is None:
+                dumped[shape.key] = _keys_sorted(value)
+            elif shape.is_map:
+                dumped[shape.key] = {key: _sorted(shape.nested, inner) for key, inner in sorted(value.items())}
+            else:
+                _sorted(shape.nested, value)
         elif isinstance(value, list):
-            if nested is not None:
+            if shape.nested is not None:
                 for inner in value:
-                    _sorted(nested, inner, mark)
-            if own is not None and own.list_type is ListType.SET:
+                    _sorted(shape.nested, inner)
+            if shape.mark is not None and shape.mark.list_type is ListType.SET:
                 value.sort(key=canonical_json)
-            elif own is not None and own.merge_key:
-                value.sort(key=partial(_key_of, own.merge_key))
+            elif shape.mark is not None and shape.mark.merge_key:
+                value.sort(key=partial(_key_of, shape.mark.merge_key))
     return dumped
 
 
@@ -103,12 +130,6 @@ def _key_of(merge_key: str, item: Normal) -> str:
     return canonical_json(item.get(merge_key))
 
 
-def _is_object(spec: type[Spec], key: str) -> bool:
-    """True where the field holds one nested spec rather than a map of them."""
-    info = next(info for name, info in spec.model_fields.items() if (info.alias or name) == key)
-    return not _maps(info.annotation)
-
-
 def _maps(annotation: Any) -> bool:
     origin, args = get_origin(annotation), get_args(annotation)
     if origin in (Annotated, Union, types.UnionType):
@@ -119,12 +140,12 @@ def _maps(annotation: Any) -> bool:
 def _leaves(
     spec: type[Spec], normal: Normal, prefix: str, inherited: Mark | None
 ) -> Iterator[tuple[str, tuple[Any, Mark]]]:
-    for key, own, nested in marks(spec):
-        if key not in normal:
+    for shape in shapes(spec):
+        if shape.key not in normal:
             continue
-        mark = own or inherited or Mark(OnChange.REPLACE, in_hash=True)
-        value, path = normal[key], f"{prefix}.{key}"
-        if nested is not None and isinstance(value, dict) and _is_object(spec, key):
+        nested, mark = shape.nested, shape.mark or inherited or _UNMARKED
+        value, path = normal[shape.key], f"{prefix}.{shape.key}"
+        if nested is not None and isinstance(value, dict) and not shape.is_map:
             yield from _leaves(nested, value, path, mark)
         elif isinstance(value, dict) and mark.list_type is ListType.MAP:
             for name in sorted(value):
