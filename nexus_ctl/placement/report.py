@@ -84,6 +84,17 @@ def with_oracle(estimate: Estimate, compute_bytes: Mapping[str, int]) -> Estimat
     return estimate
 
 
+def with_process_memory(estimate: Estimate, used_bytes: Mapping[str, int]) -> Estimate:
+    """The estimate with the overhead that a running process shows: what it holds in a place beyond all other parts."""
+    for place in estimate.places:
+        if place.place in used_bytes:
+            known = place.total_bytes - place.of(PartKind.OVERHEAD)
+            size = max(0, used_bytes[place.place] - known)
+            part = Part(PartKind.OVERHEAD, size, Basis.LEARNED, 0, "held by the process beyond its buffers")
+            estimate = estimate.with_parts(place.place, [part])
+    return estimate
+
+
 def drift(estimate: Estimate, reported: PlaceMemory) -> float:
     """How far a report lies above (positive) or below the estimate of the same place, as a share of the report."""
     expected = next((place for place in estimate.places if place.place == reported.place), None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +14,7 @@ from nexus_ctl.placement.companions import with_adapters, with_draft, with_proje
 from nexus_ctl.placement.estimate import estimate, largest_context
 from nexus_ctl.placement.model_shape import read_shape
 from nexus_ctl.placement.offload import layer_places
-from nexus_ctl.placement.report import drift, learning_key, parse_buffers, with_oracle, with_report
+from nexus_ctl.placement.report import drift, learning_key, parse_buffers, with_oracle, with_process_memory, with_report
 from nexus_ctl.placement.server_settings import resolve
 from nexus_ctl.resources.memory import HOST, Accelerator, Basis, EngineSettings, PartKind
 from nexus_ctl.resources.weights import GgufHeader
@@ -124,6 +124,23 @@ def test_experts_kept_on_the_host_leave_the_device(headers: Headers) -> None:
     assert two_kept.host.of(PartKind.WEIGHTS) - all_there.host.of(PartKind.WEIGHTS) == experts
 
 
+@pytest.mark.parametrize(("ubatch", "flash", "mib"), [(512, "auto", 148), (512, "off", 2156), (2048, "auto", 592)])
+def test_one_devices_compute_buffer_is_what_was_measured(
+    headers: Headers, ubatch: int, flash: Literal["auto", "off"], mib: int
+) -> None:
+    """Measured once on a device behind a network backend, for this shape at 32,768 tokens."""
+    asked = EngineSettings(context_size=32768, parallel=1, ubatch_size=ubatch, flash_attention=flash)
+    size = estimate(headers["Llama-3.1-8B"], asked, ONE).devices[0].of(PartKind.COMPUTE)
+    assert abs(size / (1 << 20) - mib) < 0.6
+
+
+def test_pipelines_keep_four_copies_of_their_inputs(headers: Headers) -> None:
+    """Measured as above: 59 and 50 MB over two devices where one takes 21."""
+    asked = EngineSettings(context_size=8192, parallel=1)
+    one, two = (estimate(headers["llama-gqa"], asked, devices).devices for devices in (ONE, TWO))
+    assert [round(device.of(PartKind.COMPUTE) / 1e6) for device in (*one, *two)] == [22, 60, 50]
+
+
 def test_quantized_caches_cost_cuda_a_copy(headers: Headers) -> None:
     f16 = EngineSettings(context_size=8192, parallel=1)
     q8 = replace(f16, cache_type_k="q8_0", cache_type_v="q8_0")
@@ -227,6 +244,15 @@ def test_a_report_replaces_what_it_speaks_of(headers: Headers) -> None:
     assert drift(before, before.devices[0]) == 0
     exact = with_oracle(before, {"gpu-a": 5 << 20})
     assert exact.devices[0].of(PartKind.COMPUTE) == 5 << 20
+
+
+def test_what_a_process_holds_teaches_its_overhead(headers: Headers) -> None:
+    before = estimate(headers["llama-gqa"], EngineSettings(), ONE)
+    parts = before.devices[0].total_bytes - before.devices[0].of(PartKind.OVERHEAD)
+    after = with_process_memory(before, {"gpu-a": parts + 123})
+    assert after.devices[0].of(PartKind.OVERHEAD) == 123
+    assert after.devices[0].total_bytes == parts + 123
+    assert after.host == before.host
 
 
 def test_learning_keys_part_what_allocates_differently() -> None:
