@@ -41,6 +41,8 @@ HOST_OVERHEAD_BYTES = 24 * MIB
 HOST_TOKEN_BYTES = 512
 """Private memory of the server itself: a constant and a sum per token of the vocabulary; `docs/memory-accuracy.md`."""
 RUNTIME_MARGIN_BYTES = 64 * MIB
+_MEASURED_RECURRENT = {"mamba", "mamba2", "falcon-h1", "lfm2"}
+"""Recurrent architectures whose graphs the compute formula was held to; others get the margin of unknown ones."""
 
 
 def estimate(header: GgufHeader, settings: EngineSettings, devices: Sequence[Accelerator] = ()) -> Estimate:
@@ -147,7 +149,8 @@ def _compute(size: int, share: float, formula: str, inputs: Mapping[str, int | s
 
 def _margin(shape: ModelShape, sizes: Resolved, settings: EngineSettings) -> float:
     """Share of the compute buffer that may come on top where the formula was checked: on a host alone."""
-    if not shape.known:
+    recurs = any(layer.recurs for layer in shape.layers)
+    if not shape.known or (recurs and shape.architecture not in _MEASURED_RECURRENT):
         return 0.5
     if shape.ssm_inner or shape.latent or not settings.cache_type_k == settings.cache_type_v == "f16":
         return 0.15

@@ -104,9 +104,9 @@ def read_shape(header: GgufHeader) -> ModelShape:
     """The shape of a model. Raises ValueError when the header lacks what every model has."""
     read = _Fields(header)
     arch, count, embedding = header.architecture, read.one("block_count"), read.one("embedding_length")
-    if not arch or count < 1 or embedding < 1 or count > 4096:
-        raise ValueError("the header names no architecture, or no layers and width")
     count -= read.one("nextn_predict_layers")
+    if not arch or not 0 < count <= 4096 or embedding < 1:
+        raise ValueError("the header names no architecture, or no layers and width")
     window = read.one("attention.sliding_window", _WINDOW_DEFAULT.get(arch, 0))
     patterned = arch in _WINDOW_PERIOD or header.field("attention.sliding_window_pattern") is not None
     windowed = _windowed(header, read, count) if window and patterned else (False,) * count

@@ -15,6 +15,7 @@ from nexus_ctl.resources.memory import EngineSettings
 PAD = 256
 """Contexts are padded to multiples of this many cells."""
 AUTO_SLOTS = 4
+CACHE_TYPES = frozenset({"f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,9 @@ def resolve(settings: EngineSettings, shape: ModelShape) -> Resolved:
     asked = settings.context_size or shape.context
     if slots < 1 or asked < 1 or settings.batch_size < 1 or settings.ubatch_size < 1:
         raise ValueError("context, slots and batches must be positive")
+    unknown = {settings.cache_type_k, settings.cache_type_v} - CACHE_TYPES
+    if unknown:
+        raise ValueError(f"no cache type: {', '.join(sorted(unknown))}")
     flash = settings.flash_attention != "off"
     if not flash and settings.cache_type_v not in ("f32", "f16", "bf16"):
         raise ValueError(f"a V cache of {settings.cache_type_v} needs flash attention")

@@ -51,6 +51,7 @@ def test_settings_resolve_as_the_server_does(
         ("llama-gqa", EngineSettings(cache_type_v="q8_0", flash_attention="off"), "needs flash attention"),
         ("deepseek2", EngineSettings(cache_type_k="q8_0"), "must be equal"),
         ("llama-gqa", EngineSettings(parallel=0), "must be positive"),
+        ("llama-gqa", EngineSettings(cache_type_k="q9_9"), "no cache type: q9_9"),
     ],
 )
 def test_what_the_engine_would_refuse_is_refused(
@@ -218,6 +219,31 @@ def test_hostile_numbers_in_a_header_are_refused(headers: Headers, value: Any) -
     broken = replace(known, metadata={**known.metadata, "llama.block_count": value})
     with pytest.raises(ValueError, match=r"count|layers"):
         estimate(broken, EngineSettings())
+
+
+NUMBERS = st.one_of(st.integers(-1, 4), st.integers(0, 1 << 41), st.booleans(), st.text(max_size=3))
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    name=st.sampled_from(sorted(TINY)),
+    fields=st.dictionaries(
+        st.integers(0, 40), st.one_of(NUMBERS, st.lists(NUMBERS, max_size=5).map(tuple)), max_size=3
+    ),
+    flash=st.sampled_from(["auto", "off"]),
+)
+def test_no_header_makes_it_fail_otherwise(
+    headers: Headers, name: str, fields: dict[int, Any], flash: Literal["auto", "off"]
+) -> None:
+    known = headers[name]
+    keys = sorted(key for key in known.metadata if key.startswith(f"{known.architecture}."))
+    hostile = {keys[place % len(keys)]: value for place, value in fields.items()}
+    asked = EngineSettings(context_size=1024, parallel=2, flash_attention=flash)
+    try:
+        made = estimate(replace(known, metadata={**known.metadata, **hostile}), asked, TWO)
+    except ValueError:
+        return
+    assert all(part.bytes >= 0 and part.margin_bytes >= 0 for place in made.places for part in place.parts)
 
 
 LOG = """
