@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nexus_ctl.artifacts.gguf_header import LIMITS, BadHeader, Read
+from nexus_ctl.artifacts.header_window import LIMITS, BadHeader, Read
 from nexus_ctl.resources.weights import GgufHeader
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nexus_ctl.artifacts.address import display
-from nexus_ctl.artifacts.gguf_header import BadHeader, HeaderRead, Read, read_header
+from nexus_ctl.artifacts.gguf_header import HeaderRead, read_header
+from nexus_ctl.artifacts.header_window import BadHeader, Read
 from nexus_ctl.artifacts.source import Means
 from nexus_ctl.artifacts.transport import RangeUnsatisfiable, opened, persist, probe
 from nexus_ctl.errors import Terminal

@@ -12,7 +12,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from nexus_ctl.artifacts.gguf_header import BadHeader, Read
+from nexus_ctl.artifacts.header_window import BadHeader, Read
 from nexus_ctl.resources.weights import SafetensorsHeader, Tensor
 
 MAX_HEADER_BYTES = 32 << 20

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nexus_ctl.artifacts.gguf_header import BadHeader, Limits, Read, read_file, read_header, shard_names
+from nexus_ctl.artifacts.gguf_header import read_file, read_header, shard_names
+from nexus_ctl.artifacts.header_window import BadHeader, Limits, Read
 from nexus_ctl.resources.weights import GGML_TYPES, Counted, merge_shards
 
 
@@ -244,3 +245,15 @@ def test_wrong_sets_of_shards_are_refused(shards: tuple[bytes, ...], words: str)
     headers = [read_header(over(data)).header for data in shards]
     with pytest.raises(ValueError, match=words):
         merge_shards(headers)
+
+
+@pytest.mark.parametrize(
+    ("name", "names"),
+    [
+        ("m.gguf", ("m.gguf",)),
+        ("m-00001-of-00000.gguf", ("m-00001-of-00000.gguf",)),
+        ("m-00002-of-00002.gguf", ("m-00001-of-00002.gguf", "m-00002-of-00002.gguf")),
+    ],
+)
+def test_the_names_of_all_shards_follow_from_one(name: str, names: tuple[str, ...]) -> None:
+    assert shard_names(name) == names

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from nexus_ctl.artifacts.gguf_header import BadHeader, read_file
+from nexus_ctl.artifacts.gguf_header import read_file
+from nexus_ctl.artifacts.header_window import BadHeader
 from nexus_ctl.artifacts.remote_header import read_urls
 from nexus_ctl.artifacts.source import Means, Patience
 from nexus_ctl.clock import SystemClock

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nexus_ctl.artifacts.gguf_header import BadHeader, Read
+from nexus_ctl.artifacts.header_window import BadHeader, Read
 from nexus_ctl.artifacts.safetensors_header import merge_files, read_header
 
 

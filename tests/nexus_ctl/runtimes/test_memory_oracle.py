@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from nexus_ctl.artifacts.gguf_header import BadHeader, read_file
+from nexus_ctl.artifacts.gguf_header import read_file
+from nexus_ctl.artifacts.header_window import BadHeader
 from nexus_ctl.artifacts.hollow import write_hollow
 from nexus_ctl.resources.memory import EngineSettings
 from nexus_ctl.resources.weights import GgufHeader
