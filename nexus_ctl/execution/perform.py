@@ -36,6 +36,7 @@ from nexus_ctl.planning.action import (
 from nexus_ctl.resources import routing
 from nexus_ctl.resources.artifact import ProgressSink
 from nexus_ctl.resources.envelope import Ref
+from nexus_ctl.resources.launch import with_files
 from nexus_ctl.resources.replica import Replica
 from nexus_ctl.runtimes.port import Runtime
 
@@ -102,16 +103,13 @@ def _create(action: CreateReplica, runtime: Runtime, world: World) -> None:
 
 
 def _with_files(action: CreateReplica, world: World) -> Replica:
-    mounts = []
-    for mount in action.replica.launch.mounts:
-        if mount.model:
-            artifact = world.artifacts.find(action.models[mount.model])
-            if artifact is None:
-                raise Retryable(f"the file of Model/{mount.model} is not in the cache any more", hint="nexusctl apply")
-            mounts.append(replace(mount, source=artifact.path))
-        else:
-            mounts.append(mount)
-    return replace(action.replica, launch=replace(action.replica.launch, mounts=tuple(mounts)))
+    files = {}
+    for model, request in action.models.items():
+        artifact = world.artifacts.find(request)
+        if artifact is None:
+            raise Retryable(f"the file of Model/{model} is not in the cache any more", hint="nexusctl apply")
+        files[model] = artifact.files or (artifact.path,)
+    return replace(action.replica, launch=with_files(action.replica.launch, files))
 
 
 def _unless_gone(call: Callable[[], None]) -> None:

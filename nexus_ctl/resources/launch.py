@@ -7,8 +7,9 @@ runtime replaces by its `source`. Text that merely contains braces, such as a ch
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
 
 from nexus_ctl.resources.secret import ValueFrom
 
@@ -104,3 +105,23 @@ class LaunchSpec:
     """`host:port` that a process must listen on (the gateway); empty = any free loopback port."""
     gpus: GpuRequest | None = None
     sandbox: Sandbox = Sandbox()
+
+
+def with_files(launch: LaunchSpec, files: Mapping[str, Sequence[str]]) -> LaunchSpec:
+    """`launch` with the files of its models in place, by model name.
+
+    One file takes the mount's target. Several (a split GGUF) go side by side, under their own names, into a folder in
+    the target's stead: engines find the later parts by the first one's name.
+    """
+    mounts: list[Mount] = []
+    renamed: dict[str, str] = {}
+    for mount in launch.mounts:
+        parts = files.get(mount.model, ()) if mount.model else ()
+        if len(parts) > 1:
+            folder = PurePosixPath(mount.target).with_suffix("")
+            placed = [replace(mount, target=str(folder / PurePosixPath(part).name), source=part) for part in parts]
+            renamed[mount.target] = placed[0].target
+            mounts += placed
+        else:
+            mounts.append(replace(mount, source=parts[0]) if parts else mount)
+    return replace(launch, argv=tuple(renamed.get(word, word) for word in launch.argv), mounts=tuple(mounts))
