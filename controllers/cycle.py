@@ -19,7 +19,7 @@ from nexus_ctl.execution.report import Outcome, Report, Status
 from nexus_ctl.execution.walk import Walk, Workers
 from nexus_ctl.execution.world import World
 from nexus_ctl.planning.action import subject
-from nexus_ctl.planning.change import REMOVING, Change, Verb, is_rescue
+from nexus_ctl.planning.change import REMOVING, Change, Verb, on_the_way
 from nexus_ctl.planning.plan import Node, Plan
 from nexus_ctl.resources.conditions import READY, merge
 from nexus_ctl.resources.declared import Stack
@@ -217,7 +217,7 @@ def _result(change: Change, plan: Plan, nodes: Sequence[Node], outcomes: Mapping
         return ObjectResult(
             change.ref, Ending.BLOCKED, f"{reason.code}: {reason.detail}" if reason.detail else reason.code
         )
-    way = [node for i, node in enumerate(nodes) if not is_rescue(change.steps, i)]
+    way = [nodes[i] for i in on_the_way(change.steps)]
     failed = next((outcomes[node.id] for node in way if outcomes[node.id].status is Status.FAILED), None)
     if failed is not None:
         detail = failed.error.detail if failed.error is not None else ""

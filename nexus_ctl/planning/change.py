@@ -106,6 +106,10 @@ def chain(*actions: Action, after: tuple[int, ...] = (), offset: int = 0) -> tup
     return tuple(Step(action, (offset + i - 1,) if i else after) for i, action in enumerate(actions))
 
 
-def is_rescue(steps: tuple[Step, ...], index: int) -> bool:
-    """Whether a step is on the way back: it rescues, or follows one that does."""
-    return steps[index].rescues is not None or any(is_rescue(steps, need) for need in steps[index].needs)
+def on_the_way(steps: tuple[Step, ...]) -> tuple[int, ...]:
+    """Indices of the steps that are not on the way back: those that neither rescue nor follow one that does."""
+    back: set[int] = set()
+    for index, step in enumerate(steps):
+        if step.rescues is not None or not back.isdisjoint(step.needs):
+            back.add(index)
+    return tuple(index for index in range(len(steps)) if index not in back)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from nexus_ctl.errors import Bug
 from nexus_ctl.planning.action import Action, subject
-from nexus_ctl.planning.change import REMOVING, Change, Reason, Verb, is_rescue
+from nexus_ctl.planning.change import REMOVING, Change, Reason, Verb, on_the_way
 from nexus_ctl.resources.declared import Input
 from nexus_ctl.resources.envelope import Ref
 
@@ -82,21 +82,27 @@ class _Numbering:
     """Ids given so far, and per resource the nodes its work ends with."""
 
     nodes: list[Node] = field(default_factory=list)
-    exits: dict[Ref, tuple[int, ...]] = field(default_factory=dict)
+    ends: dict[Ref, tuple[int, ...]] = field(default_factory=dict)
+    exits: dict[Ref, frozenset[int]] = field(default_factory=dict)
+    """The same; of a resource that has nothing to do, the exits of what it depends on."""
 
-    def add(self, change: Change, before: Iterable[int]) -> None:
-        """Number a change's steps; its first ones wait for `before`."""
+    def after(self, targets: Iterable[Ref]) -> frozenset[int]:
+        """What must be done before something that depends on `targets`."""
+        return frozenset(end for target in targets for end in self.exits.get(target, ()))
+
+    def add(self, change: Change, after: frozenset[int], waits: tuple[int, ...]) -> None:
+        """Number a change's steps; its first ones wait for `waits`. What depends on an idle one waits for `after`."""
         base = len(self.nodes)
-        waits = tuple(sorted(set(before)))
         code = change.codes[0] if change.codes else "requested"
         for step in change.steps:
             own = tuple(base + i for i in step.needs)
             needs = own or waits
             rescued = base + step.rescues if step.rescues is not None else None
             self.nodes.append(Node(len(self.nodes), change.ref, step.action, code, needs, rescued))
-        way = [i for i in range(len(change.steps)) if not is_rescue(change.steps, i)]
+        way = on_the_way(change.steps)
         followed = {need for i in way for need in change.steps[i].needs}
-        self.exits[change.ref] = tuple(base + i for i in way if i not in followed)
+        ends = tuple(base + i for i in way if i not in followed)
+        self.ends[change.ref], self.exits[change.ref] = ends, frozenset(ends) or after
 
 
 def assemble(
@@ -111,42 +117,29 @@ def assemble(
     removing = [ref for ref, change in by_ref.items() if change.verb in REMOVING]
     numbering = _Numbering()
     order: list[Ref] = []
-    behind: dict[int, set[int]] = {}
+    behind: dict[int, list[int]] = {}
+    lower: dict[int, tuple[int, ...]] = {}
+    """Wave → the ends of all lower waves; one tuple for all that wait for the same."""
     for ref in _sorted(making, edges, waves):
-        before = _exits(numbering, ref, edges)
-        for wave, ends in behind.items():
-            if wave < waves.get(ref, 0):
-                before |= ends
-        numbering.add(by_ref[ref], before)
-        behind.setdefault(waves.get(ref, 0), set()).update(numbering.exits[ref])
+        after, wave = numbering.after(edges.get(ref, ())), waves.get(ref, 0)
+        if wave not in lower:
+            lower[wave] = tuple(sorted(end for other, ends in behind.items() if other < wave for end in ends))
+        numbering.add(by_ref[ref], after, tuple(sorted(after.union(lower[wave]))) if after else lower[wave])
+        if numbering.ends[ref]:
+            behind.setdefault(wave, []).extend(numbering.ends[ref])
+            lower = {other: ends for other, ends in lower.items() if other <= wave}
         order.append(ref)
-    made = {i for ref in making for i in numbering.exits[ref]}
+    made = tuple(sorted(end for ref in making for end in numbering.ends[ref]))
     reverse: dict[Ref, set[Ref]] = {}
     for ref in removing:
         for target in edges.get(ref, frozenset()):
             reverse.setdefault(target, set()).add(ref)
     backward = {ref: frozenset(found) for ref, found in reverse.items()}
     for ref in _sorted(removing, backward, {}):
-        numbering.add(by_ref[ref], made | _exits(numbering, ref, backward))
+        after = numbering.after(backward.get(ref, ()))
+        numbering.add(by_ref[ref], after, tuple(sorted(after.union(made))) if after else made)
         order.append(ref)
     return tuple(by_ref[ref] for ref in order), tuple(numbering.nodes)
-
-
-def _exits(numbering: _Numbering, ref: Ref, edges: Mapping[Ref, frozenset[Ref]]) -> set[int]:
-    """The last actions of everything `ref` depends on, looking through resources that have nothing to do."""
-    found: set[int] = set()
-    seen: set[Ref] = set()
-    todo = list(edges.get(ref, frozenset()))
-    while todo:
-        target = todo.pop()
-        if target in seen:
-            continue
-        seen.add(target)
-        ends = numbering.exits.get(target, ())
-        found.update(ends)
-        if not ends:
-            todo.extend(edges.get(target, frozenset()))
-    return found
 
 
 def _sorted(refs: list[Ref], edges: Mapping[Ref, frozenset[Ref]], waves: Mapping[Ref, int]) -> list[Ref]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from nexus_ctl.planning import rollout
 from nexus_ctl.planning.action import Publish, UpdateLimits, Withdraw
-from nexus_ctl.planning.change import Change, Reason, Step, Verb, is_rescue
+from nexus_ctl.planning.change import Change, Reason, Step, Verb, on_the_way
 from nexus_ctl.planning.rollout import Incoming, Outgoing
 from nexus_ctl.resources.envelope import Ref
 from nexus_ctl.resources.launch import Limits
@@ -143,7 +143,7 @@ def _exchange(
     old = fleet.outgoing(here[0], seen.route_of(here[0]))
     steps = rollout.then(_gone(fleet, seen, here[1:]), exchange(old, incoming, fleet.route))
     reasons = (*why, *([fleet.exchange_reason] if fleet.exchange_reason is not None else []))
-    ends = max(i for i in range(len(steps)) if not is_rescue(steps, i))
+    ends = max(on_the_way(steps))
     return Piece(steps, reasons, fleet.exchange, rolls=True, ends=ends)
 
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from functools import cache
 from typing import TypeAlias, get_args, get_type_hints
 
 
@@ -180,6 +181,7 @@ def parse(text: str) -> Lifecycle:
     return state(_SEAL)
 
 
+@cache
 def steps() -> tuple[Step, ...]:
     """Every legal step, read from the classes, in the order they are written."""
     return tuple(

@@ -128,3 +128,28 @@ def test_depends_on_orders_too(world: FakeWorld) -> None:
         [] -> #0 preset:b, PutPreset, not_found
         [0] -> #1 preset:a, PutPreset, not_found"""
     )
+
+
+def test_what_waits_looks_through_the_idle(world: FakeWorld) -> None:
+    """`c` needs `b`, which has nothing to do but needs `a`: so `c` waits for `a`."""
+    standing = [a_preset("b", depends_on="Preset/a"), a_preset("c", depends_on="Preset/b")]
+    world.apply(a_stack(a_preset("a"), *standing))
+    changed = [a_preset("a", 0.1), standing[0], a_preset("c", 0.1, depends_on="Preset/b")]
+    assert golden(world, a_stack(*changed)) == dedent(
+        """\
+        [] -> #0 preset:a, PutPreset, field_changed
+        [0] -> #1 preset:c, PutPreset, field_changed"""
+    )
+
+
+@pytest.mark.parametrize("strategy", ["startFirst", "stopFirst"])
+def test_as_many_replicas_as_may_be_roll(world: FakeWorld, strategy: str) -> None:
+    def stack(context: int) -> Stack:
+        return a_stack(a_model(), a_deployment(context=context, replicas=64, rollout={"strategy": strategy}))
+
+    offer(world, stack(2048))
+    world.apply(stack(2048))
+    plan = world.plan(stack(4096))
+    assert sum(change.restarts for change in plan.changes) == 64
+    starts = [node for node in plan.nodes if type(node.action).__name__ == "StartReplica"]
+    assert len(starts) == {"startFirst": 64, "stopFirst": 128}[strategy], "stop-first starts the old one again"
