@@ -89,9 +89,13 @@ def _attention(shape: ModelShape, layer: Layer, resolved: Resolved, settings: En
         return _latent_attention(shape, layer, shape.latent, rows) + scores + -(-copied // (2 * resolved.tokens))
     if not shape.caches:
         return scores + (13 * shape.embedding // 2 if resolved.flash_attention else 7 * shape.embedding)
-    if resolved.flash_attention:
-        return 0
     width, heads = shape.embedding, layer.heads * layer.key_size
+    if resolved.flash_attention:
+        narrowed = layer.kv_heads * (
+            layer.key_size * (settings.cache_type_k == "f32") + layer.value_size * (settings.cache_type_v == "f32")
+        )  # flash attention reads an f16 copy of an f32 cache
+        copied = -(-narrowed * seen * resolved.streams // (2 * resolved.tokens))
+        return copied + (rows - 2) * width + 3 * heads if copied else 0
     return scores + max((rows - 2) * width + 3 * heads, rows * width + heads)
 
 

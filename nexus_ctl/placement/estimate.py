@@ -152,7 +152,9 @@ def _margin(shape: ModelShape, sizes: Resolved, settings: EngineSettings) -> flo
     recurs = any(layer.recurs for layer in shape.layers)
     if not shape.known or (recurs and shape.architecture not in _MEASURED_RECURRENT):
         return 0.5
-    if shape.ssm_inner or shape.latent or not settings.cache_type_k == settings.cache_type_v == "f16":
+    if not settings.cache_type_k == settings.cache_type_v == "f16":
+        return 0.2
+    if shape.ssm_inner or shape.latent:
         return 0.15
     return 0.02 if sizes.flash_attention else 0.05
 
