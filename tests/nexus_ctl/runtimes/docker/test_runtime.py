@@ -82,8 +82,8 @@ def test_the_sandbox_is_what_was_asked_for(
     sandbox = Sandbox(
         user="1000:1000", writable=("/scratch",), shm_bytes=96 * MIB, pids=50, ulimits={"nofile": 77, "core": 0}
     )
-    script = "id -u; touch /scratch/x && echo scratch; touch /tmp/x 2>/dev/null || echo no tmp; ulimit -n; cat /proc/mounts"
-    made = shell(instance, tiny_image, script, sandbox=sandbox)
+    script = "id -u; touch /scratch/x && echo scratch; touch /tmp/x 2>/dev/null || echo no tmp; ulimit -n"
+    made = shell(instance, tiny_image, f"{script}; cat /proc/mounts", sandbox=sandbox)
     lines = output(runtime, made)
     assert lines[:2] == ["1000", "scratch"]
     assert "no tmp" in lines
