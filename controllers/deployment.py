@@ -22,14 +22,17 @@ from nexus_ctl.planning import rollout
 from nexus_ctl.planning.action import Withdraw
 from nexus_ctl.planning.change import Change, Reason, Step, Verb
 from nexus_ctl.planning.diff import compare
+from nexus_ctl.planning.memory import memory_line, refusal, replica_memory
 from nexus_ctl.planning.plan import blocked
 from nexus_ctl.planning.replicas import Fleet, Seen, plan_replicas, with_reasons
 from nexus_ctl.planning.sizes import human_bytes
 from nexus_ctl.resources.conditions import Condition
+from nexus_ctl.resources.container import Container
 from nexus_ctl.resources.deployment import DeploymentSpec
 from nexus_ctl.resources.envelope import Ref, Resource
 from nexus_ctl.resources.field import OnChange
 from nexus_ctl.resources.launch import ReadyProbe
+from nexus_ctl.resources.memory import Estimate
 from nexus_ctl.resources.normal import Normal, canonical_json
 from nexus_ctl.resources.observed import ObservedDeployment, ObservedModel, ReplicaView
 from nexus_ctl.resources.ownership import Ownership, replica_name
@@ -110,7 +113,9 @@ def _with_secrets(
     ours = {view.replica.name for view in seen.replicas}
     wanted = {new.name for new in incoming(resource, observed, scene)} - ours
     taken = frozenset(name for name in wanted if world.runtime.inspect(name) is not None)
-    return replace(observed, in_the_way=taken)
+    artifact = scene.models.get(resource.spec.model, ObservedModel()).artifact
+    header = world.header(artifact) if wanted and artifact is not None else None
+    return replace(observed, in_the_way=taken, header=header)
 
 
 # ── plan ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -130,7 +135,8 @@ def plan(ref: Ref, desired: Resource[DeploymentSpec] | None, observed: ObservedD
     stop = _obstacle(ref, desired, observed, scene)
     if stop is not None:
         return stop
-    exchange, why = _strategy(desired, scene)
+    memory = replica_memory(desired.spec, observed.header)
+    exchange, why = _strategy(desired, memory, scene)
     fleet = Fleet(
         ref=ref,
         route=ref.name,
@@ -145,7 +151,11 @@ def plan(ref: Ref, desired: Resource[DeploymentSpec] | None, observed: ObservedD
     change = with_reasons(plan_replicas(fleet, seen), _recorded_reasons(desired, scene))
     if change.verb in EXCHANGES and "replace" in _protection(desired, scene):
         return blocked(ref, Reason("protected", source="request", detail="protected from replacement"), *change.reasons)
-    return replace(change, notes=_notes(desired, change), gap=_gap(desired, change))
+    if change.verb is Verb.CREATE and memory is not None and observed.header is not None:
+        refused = refusal(desired.spec, observed.header, memory, scene.free_memory_bytes)
+        if refused is not None:
+            return blocked(ref, refused)
+    return replace(change, notes=_notes(desired, memory, change), gap=_gap(desired, change), memory=memory)
 
 
 def incoming(
@@ -240,6 +250,9 @@ def _obstacle(ref: Ref, desired: Resource[DeploymentSpec], observed: ObservedDep
     if cpu is not None and cpu != int(cpu) and not here.fractional_cpu:
         detail = f"the {here.driver} runtime pins whole cores; write a whole number"
         return blocked(ref, Reason("limit_not_supported", "spec.resources.cpu", after=cpu, detail=detail))
+    if desired.spec.container != Container() and not here.images:
+        detail = f"the {here.driver} runtime has no containers; leave spec.container out, or declare driver: docker"
+        return blocked(ref, Reason("container_not_supported", "spec.container", detail=detail))
     if observed.in_the_way:
         detail = f"{', '.join(sorted(observed.in_the_way))} exists and is not nexusctl's; rename or remove it"
         return blocked(ref, Reason("unowned_exists", source="drift", detail=detail))
@@ -264,8 +277,8 @@ def _differences(desired: Resource[DeploymentSpec], view: ReplicaView, new: roll
     return tuple(reasons)
 
 
-def _strategy(desired: Resource[DeploymentSpec], scene: Scene) -> tuple[Verb, Reason | None]:
-    """Start-first only when both are known to fit (R14)."""
+def _strategy(desired: Resource[DeploymentSpec], memory: Estimate | None, scene: Scene) -> tuple[Verb, Reason | None]:
+    """Start-first only when both are known to fit (R14): by the estimate, else by the size of the file."""
     wanted = desired.spec.rollout.strategy
     if wanted != "auto":
         return (Verb.REPLACE_START_FIRST if wanted == "startFirst" else Verb.REPLACE_STOP_FIRST), None
@@ -273,7 +286,7 @@ def _strategy(desired: Resource[DeploymentSpec], scene: Scene) -> tuple[Verb, Re
     size = model.artifact.size_bytes if model.artifact else model.offer.size_bytes if model.offer else None
     if size is None or free is None:
         return Verb.REPLACE_STOP_FIRST, Reason("memory_unknown", detail="it is unknown whether both fit")
-    need = size + (desired.spec.resources.memory or 0)
+    need = memory.host.claim_bytes if memory is not None else size + (desired.spec.resources.memory or 0)
     if need <= free:
         return Verb.REPLACE_START_FIRST, None
     detail = f"a second replica needs {human_bytes(need)}, {human_bytes(free)} are free while the old one runs"
@@ -294,12 +307,13 @@ def _protection(desired: Resource[DeploymentSpec], scene: Scene) -> frozenset[st
     return frozenset(recorded.protect.split(",")) if recorded is not None else desired.metadata.protect
 
 
-def _notes(desired: Resource[DeploymentSpec], change: Change) -> tuple[str, ...]:
+def _notes(desired: Resource[DeploymentSpec], memory: Estimate | None, change: Change) -> tuple[str, ...]:
+    takes = (memory_line(memory),) if memory is not None and change.steps else ()
     order = EXCHANGES.get(change.verb)
     if order is None:
-        return ()
+        return takes
     name, steps = order
-    return (f"strategy {desired.spec.rollout.strategy} -> {name}", f"order: {steps}")
+    return (*takes, f"strategy {desired.spec.rollout.strategy} -> {name}", f"order: {steps}")
 
 
 def _gap(desired: Resource[DeploymentSpec], change: Change) -> str:

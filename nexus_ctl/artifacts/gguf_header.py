@@ -17,6 +17,7 @@ from struct import Struct
 from typing import Any
 
 from nexus_ctl.artifacts.header_window import LIMITS, BadHeader, Limits, Read, Window
+from nexus_ctl.resources.artifact import Artifact
 from nexus_ctl.resources.weights import GGML_TYPES, Counted, GgufHeader, Scalar, Tensor, Value, merge_shards
 
 
@@ -162,6 +163,14 @@ def read_file(path: Path, limits: Limits = LIMITS) -> HeaderRead:
     except ValueError as error:
         raise BadHeader(f"{path.name}: {error}") from error
     return HeaderRead(header, sum(read.requests for read in reads), sum(read.bytes_read for read in reads))
+
+
+def header_of(artifact: Artifact) -> GgufHeader | None:
+    """The header of a verified artifact, all its parts together; None for a file that is no GGUF, or a broken one."""
+    try:
+        return read_file(Path(artifact.path)).header
+    except (BadHeader, OSError):
+        return None
 
 
 def shard_paths(path: Path) -> tuple[Path, ...]:

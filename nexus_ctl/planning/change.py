@@ -9,6 +9,7 @@ from typing import Any
 from nexus_ctl.planning.action import Action
 from nexus_ctl.planning.diff import FieldChange
 from nexus_ctl.resources.envelope import Ref
+from nexus_ctl.resources.memory import Estimate
 
 
 class Verb(StrEnum):
@@ -91,6 +92,8 @@ class Change:
     download_bytes: int = 0
     gap: str = ""
     """Time without service for people, "" when none is expected."""
+    memory: Estimate | None = None
+    """What each replica that is to be made will take, where that is known."""
     destroys_data: bool = False
     untouched: tuple[str, ...] = ()
     """Replicas that are left alone."""

@@ -10,6 +10,7 @@ from nexus_ctl.resources.envelope import Ref
 from nexus_ctl.resources.normal import Normal
 from nexus_ctl.resources.replica import Health, ObservedReplica
 from nexus_ctl.resources.routing import PresetEntry, RouteEntry
+from nexus_ctl.resources.weights import GgufHeader
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,8 @@ class ObservedDeployment:
     """Names we would take that things which are not ours already bear."""
     error: str = ""
     """Why a secret could not be read."""
+    header: GgufHeader | None = None
+    """Of the model's file, read only where a replica is to be made."""
 
 
 @dataclass(frozen=True, slots=True)

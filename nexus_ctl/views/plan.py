@@ -177,6 +177,7 @@ def _json(plan: Plan, change: Change, nodes: Sequence[Node], ids: Mapping[Ref, i
         "restarts": change.restarts,
         "downloadBytes": change.download_bytes,
         "gap": change.gap,
+        "memory": change.memory.to_json() if change.memory is not None else None,
         "destroysData": change.destroys_data,
         "untouched": list(change.untouched),
         "steps": [
