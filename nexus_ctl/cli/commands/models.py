@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nexus_ctl.cli.commands.models_estimate import command as estimate
 from nexus_ctl.cli.invocation import Invocation
 from nexus_ctl.cli.options import output_option, stack_options, yes_option
 
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 
 @click.group("models")
 def command() -> None:
-    """List model files, and remove unused ones."""
+    """List model files, tell what they take in memory, and remove unused ones."""
+
+
+command.add_command(estimate)
 
 
 @command.command("list")

@@ -1,0 +1,63 @@
+"""`nexusctl models estimate`: the numbers are the estimator's, for a file and for a declared Model that is here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nexus_ctl.artifacts.gguf_header import read_file
+from nexus_ctl.cli.main import run
+from nexus_ctl.placement.estimate import estimate
+from nexus_ctl.resources.memory import EngineSettings
+from tests.fakes.gguf_models import TINY, write
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write(TINY["llama-gqa"], tmp_path / "tiny.gguf")
+
+
+def test_the_json_is_the_estimate(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--ctx", "1024", "--parallel", "2", "--cache-type-k", "q8_0", "--cache-type-v", "q8_0", "--ubatch", "256")
+    assert run(["models", "estimate", str(model), *words, "-o", "json"]) == 0
+    settings = EngineSettings(1024, 2, cache_type_k="q8_0", cache_type_v="q8_0", ubatch_size=256)
+    assert json.loads(capsys.readouterr().out) == json.loads(
+        json.dumps(estimate(read_file(model).header, settings).to_json())
+    )
+
+
+def test_the_table_says_how_each_number_is_known(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["models", "estimate", str(model)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["PLACE", "PART", "BYTES", "SIZE", "MARGIN", "BASIS", "FORMULA"]
+    by_part = {line.split()[1]: line for line in lines[1:] if line.startswith("host")}
+    assert "exact" in by_part["weights"]
+    assert "exact" in by_part["kvCache"]
+    assert "formula" in by_part["compute"]
+    assert "total" in by_part
+
+
+def test_what_is_no_model_is_said_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"root:x:0:0")
+    assert run(["models", "estimate", str(broken)]) == 2
+    assert "error[no-header]" in capsys.readouterr().err
+    assert run(["models", "estimate", str(tmp_path / "missing.gguf")]) == 2
+    assert "No such file" in capsys.readouterr().err
+
+
+def test_a_declared_model_is_found_by_name(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = "apiVersion: nexus/v1\nkind: "
+    (tmp_path / "nexus.yaml").write_text(
+        f"{head}Stack\nmetadata: {{name: s}}\nspec:\n  runtime: {{driver: process}}\n  modelCache: {{path: cache}}\n"
+        f"---\n{head}Model\nmetadata: {{name: tiny}}\nspec: {{source: {{path: tiny.gguf}}}}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert run(["models", "estimate", "tiny", "-o", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["weightsBytes"] > 0
+    assert run(["models", "estimate", "nobody"]) == 2
+    assert "there are: tiny" in capsys.readouterr().err
