@@ -1,18 +1,18 @@
 """Deployments: healthy replicas on a runtime.
 
-The rule kept here: a replica is current when what it was made from (spec, model bytes, secrets) is what is declared,
-whatever its hash label's version; only a replica that is not current is replaced, and only one that is gone restarted.
+The rule kept here: only a replica that is not current is replaced, and only one that is gone is made anew
+(`controllers/make.py` says what current means).
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 from controllers.base import Assessment, Controller, Scene, Sighting
+from controllers.make import KIND, differences, incoming, made_from, outgoing, probe_of
 from controllers.removal import removal
 from controllers.renaming import former_names
 from nexus_ctl.engines import table as engines
@@ -33,13 +33,11 @@ from nexus_ctl.resources.envelope import Ref, Resource
 from nexus_ctl.resources.field import OnChange
 from nexus_ctl.resources.launch import ReadyProbe
 from nexus_ctl.resources.memory import Estimate
-from nexus_ctl.resources.normal import Normal, canonical_json
+from nexus_ctl.resources.normal import Normal
 from nexus_ctl.resources.observed import ObservedDeployment, ObservedModel, ReplicaView
-from nexus_ctl.resources.ownership import Ownership, replica_name
 from nexus_ctl.resources.quantity import format_duration
-from nexus_ctl.resources.replica import Health, Replica, ReplicaState
+from nexus_ctl.resources.replica import Health, ReplicaState
 
-KIND = "Deployment"
 PROBES_AT_ONCE = 16
 EXCHANGES = {
     Verb.REPLACE_START_FIRST: (
@@ -145,7 +143,7 @@ def plan(ref: Ref, desired: Resource[DeploymentSpec] | None, observed: ObservedD
         exchange=exchange,
         exchange_reason=why,
         heal=desired.spec.drift == "heal",
-        differences=lambda view, new: _differences(desired, view, new),
+        differences=lambda view, new: differences(desired, view, new),
         outgoing=outgoing,
     )
     change = with_reasons(plan_replicas(fleet, seen), _recorded_reasons(desired, scene))
@@ -156,79 +154,6 @@ def plan(ref: Ref, desired: Resource[DeploymentSpec] | None, observed: ObservedD
         if refused is not None:
             return blocked(ref, refused)
     return replace(change, notes=_notes(desired, memory, change), gap=_gap(desired, change), memory=memory)
-
-
-def incoming(
-    desired: Resource[DeploymentSpec], observed: ObservedDeployment, scene: Scene
-) -> tuple[rollout.Incoming, ...]:
-    """One replica to be per index."""
-    spec, name = desired.spec, desired.metadata.name
-    model = scene.models.get(spec.model, ObservedModel())
-    launch = engines.launch(spec)
-    requests = {spec.model: model.request} if model.request is not None else {}
-    owner = Ownership(
-        instance=scene.instance,
-        set=scene.set,
-        kind=KIND,
-        name=name,
-        replica=0,
-        spec_hash=desired.spec_hash,
-        spec=canonical_json(desired.normalised),
-        generation=next_generation(desired, scene),
-        model_digest=model.identity,
-        image_digest=scene.images[launch.image].identity if launch.image in scene.images else "",
-        secrets_digest=observed.secrets_digest,
-        protected=desired.metadata.protect_words,
-        version=scene.version,
-    )
-    made_of = (scene.instance, owner.spec_hash, owner.model_digest, owner.image_digest, owner.secrets_digest)
-    return tuple(
-        rollout.Incoming(
-            Replica(replica_name(scene.set, name, index, *made_of), replace(owner, replica=index), launch),
-            requests,
-            probe_of(spec),
-        )
-        for index in range(spec.replicas)
-    )
-
-
-def next_generation(desired: Resource[Any], scene: Scene) -> int:
-    """The generation the store will give this wish: one more exactly when the normal form differs (R2)."""
-    recorded = scene.recorded.get(desired.ref)
-    if recorded is None:
-        return 1
-    return recorded.generation + (recorded.spec != desired.normalised)
-
-
-def outgoing(view: ReplicaView, routed_as: str) -> rollout.Outgoing:
-    """A replica that leaves, by the deadlines it was made with."""
-    owner = view.replica.owner
-    assert owner is not None
-    before = DeploymentSpec.model_validate(made_from(owner), by_alias=True, by_name=False)
-    return rollout.Outgoing(
-        name=view.replica.name,
-        running=view.replica.state is ReplicaState.RUNNING,
-        routed_as=routed_as,
-        drain_seconds=before.rollout.drain_deadline,
-        grace_seconds=before.rollout.stop_deadline,
-        secrets={name: value.value_from for name, value in before.env.items() if value.value_from is not None},
-        probe=probe_of(before),
-    )
-
-
-def probe_of(spec: DeploymentSpec) -> ReadyProbe:
-    """The probe in seconds."""
-    probe = spec.probe
-    return ReadyProbe(probe.path, probe.interval, probe.timeout, probe.progress_deadline, probe.healthy_deadline)
-
-
-def made_from(owner: Ownership) -> dict[str, Any]:
-    """The normal form a replica was made from, as its label says; empty when the label cannot be read."""
-    try:
-        found = json.loads(owner.spec)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _obstacle(ref: Ref, desired: Resource[DeploymentSpec], observed: ObservedDeployment, scene: Scene) -> Change | None:
@@ -257,24 +182,6 @@ def _obstacle(ref: Ref, desired: Resource[DeploymentSpec], observed: ObservedDep
         detail = f"{', '.join(sorted(observed.in_the_way))} exists and is not nexusctl's; rename or remove it"
         return blocked(ref, Reason("unowned_exists", source="drift", detail=detail))
     return None
-
-
-def _differences(desired: Resource[DeploymentSpec], view: ReplicaView, new: rollout.Incoming) -> tuple[Reason, ...]:
-    """Why a replica is not current. Judged by what its spec label means today, not by its hash label's text, so that
-    a newer nexusctl with another hash schema restarts nothing (R7)."""
-    owner, want = view.replica.owner, new.replica.owner
-    assert owner is not None
-    fields = compare(DeploymentSpec, made_from(owner), desired.normalised)
-    reasons = [Reason.of(change) for change in fields if change.mark.in_hash]
-    if owner.model_digest != want.model_digest:
-        named = [Reason.of(change) for change in fields if change.path == "spec.model"]
-        changed = Reason("model_files_changed", "spec.model", owner.model_digest, want.model_digest, "replace")
-        reasons += named or [changed]
-    if owner.image_digest != want.image_digest:
-        reasons.append(Reason("image_digest_changed", "image", owner.image_digest, want.image_digest, "replace"))
-    if owner.secrets_digest != want.secrets_digest:
-        reasons.append(Reason("secret_changed", "spec.env", "*** (before)", "*** (after)", "replace"))
-    return tuple(reasons)
 
 
 def _strategy(desired: Resource[DeploymentSpec], memory: Estimate | None, scene: Scene) -> tuple[Verb, Reason | None]:
@@ -374,7 +281,7 @@ def _current(desired: Resource[DeploymentSpec], observed: ObservedDeployment, sc
     """The replicas that are what is declared."""
     by_index = dict(enumerate(incoming(desired, observed, scene)))
     owned = [(view, view.replica.owner.replica) for view in observed.replicas if view.replica.owner is not None]
-    return [view for view, i in owned if i in by_index and not _differences(desired, view, by_index[i])]
+    return [view for view, i in owned if i in by_index and not differences(desired, view, by_index[i])]
 
 
 def _lifecycle(wanted: int, started: int, routed: int, ended: bool) -> str:
