@@ -6,6 +6,7 @@ from the table below; views and everything slow come in only when there is somet
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -95,7 +96,13 @@ def program() -> None:
 
 def main() -> NoReturn:
     """The entry point of the installed script."""
+    rare_collections()
     sys.exit(run(sys.argv[1:]))
+
+
+def rare_collections() -> None:
+    """Look for garbage rarely: manifests make millions of values and hardly a cycle, and each look walks them all."""
+    gc.set_threshold(100_000, 20, 100)
 
 
 def run(words: Sequence[str], invocation: Invocation | None = None) -> int:
