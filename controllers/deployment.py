@@ -26,6 +26,7 @@ from nexus_ctl.planning.memory import memory_line, refusal, replica_memory
 from nexus_ctl.planning.plan import blocked
 from nexus_ctl.planning.replicas import Fleet, Seen, plan_replicas, with_reasons
 from nexus_ctl.planning.sizes import human_bytes
+from nexus_ctl.resources.artifact import Request
 from nexus_ctl.resources.conditions import Condition
 from nexus_ctl.resources.container import Container
 from nexus_ctl.resources.deployment import DeploymentSpec
@@ -37,6 +38,7 @@ from nexus_ctl.resources.normal import Normal
 from nexus_ctl.resources.observed import ObservedDeployment, ObservedModel, ReplicaView
 from nexus_ctl.resources.quantity import format_duration
 from nexus_ctl.resources.replica import Health, ReplicaState
+from nexus_ctl.resources.weights import GgufHeader
 
 PROBES_AT_ONCE = 16
 EXCHANGES = {
@@ -111,9 +113,17 @@ def _with_secrets(
     ours = {view.replica.name for view in seen.replicas}
     wanted = {new.name for new in incoming(resource, observed, scene)} - ours
     taken = frozenset(name for name in wanted if world.runtime.inspect(name) is not None)
-    artifact = scene.models.get(resource.spec.model, ObservedModel()).artifact
-    header = world.header(artifact) if wanted and artifact is not None else None
+    request = scene.models.get(resource.spec.model, ObservedModel()).request
+    header = _header(world, request) if wanted and request is not None else None
     return replace(observed, in_the_way=taken, header=header)
+
+
+def _header(world: World, request: Request) -> GgufHeader | None:
+    token = request.source.token
+    try:
+        return world.artifacts.header(request, world.secret(token.value_from) if token is not None else None)
+    except ActionError:
+        return None  # the model's own plan says what is wrong with its token
 
 
 # ── plan ─────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -18,12 +18,14 @@ from nexus_ctl.artifacts import source_path
 from nexus_ctl.artifacts.address import display
 from nexus_ctl.artifacts.collect import drop_unpinned
 from nexus_ctl.artifacts.disk import give_name, locked
+from nexus_ctl.artifacts.gguf_header import header_of
 from nexus_ctl.artifacts.memo import Memo, has_blob
 from nexus_ctl.artifacts.partial import Partial
 from nexus_ctl.artifacts.records import Layout, Record
 from nexus_ctl.artifacts.source import SPLIT, Means, Parcel
 from nexus_ctl.errors import ActionError, Terminal
 from nexus_ctl.resources.artifact import Artifact, Offer, Pin, Progress, ProgressSink, Request
+from nexus_ctl.resources.weights import GgufHeader
 
 Ask = Callable[[Request, str | None, Means], Parcel]
 
@@ -78,6 +80,22 @@ class Cache:
 
         parcel = self._ask(request, token)
         return replace(parcel.offer, size_bytes=missing_bytes(self.layout, self._memo, parcel))
+
+    def header(self, request: Request, token: str | None = None) -> GgufHeader | None:
+        """See the port. A member of a wheel is compressed, so its header is known only once it is here."""
+        artifact = self.find(request)
+        if artifact is not None:
+            return header_of(artifact)
+        if request.source.path is not None or request.source.pypi is not None:
+            return None
+        from nexus_ctl.artifacts.remote_header import read_urls
+
+        try:
+            parcel = self._ask(request, token)
+            urls = [part.url for part in parcel.parts if part.name.endswith(".gguf")]
+            return read_urls(urls, self._means, parcel.token).header if urls else None
+        except ActionError:
+            return None
 
     def partial_bytes(self, request: Request) -> int:
         """See the port."""

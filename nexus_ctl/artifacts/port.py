@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from nexus_ctl.resources.artifact import Artifact, Offer, Pin, ProgressSink, Request
+from nexus_ctl.resources.weights import GgufHeader
 
 
 class Artifacts(Protocol):
@@ -20,6 +21,13 @@ class Artifacts(Protocol):
 
     def resolve(self, request: Request, token: str | None = None) -> Offer:
         """Ask the source what it would deliver. Raises Terminal (does not exist, forbidden) or Retryable."""
+        ...
+
+    def header(self, request: Request, token: str | None = None) -> GgufHeader | None:
+        """The model's header: from disk where the file is here, else by a few range requests, before any download.
+
+        None where there is none to be had: not a GGUF, a source without ranges, or one that does not answer.
+        """
         ...
 
     def partial_bytes(self, request: Request) -> int:

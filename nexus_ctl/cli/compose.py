@@ -22,7 +22,6 @@ from controllers.base import Scene
 from controllers.cycle import Session
 from nexus_ctl import __version__
 from nexus_ctl.artifacts.cache import Cache
-from nexus_ctl.artifacts.gguf_header import header_of
 from nexus_ctl.artifacts.records import Layout
 from nexus_ctl.artifacts.source import Means
 from nexus_ctl.cli.usage import measure
@@ -99,7 +98,6 @@ class LocalWorkspace:
             redact=known.redact,
             fingerprint=lambda values: secrets.fingerprint(secrets.instance_key(self.state_dir), values),
             clock=self.clock,
-            header=header_of,
             free_memory=available_memory,
         )
         scene = Scene(

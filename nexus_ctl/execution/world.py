@@ -7,11 +7,9 @@ from dataclasses import dataclass
 
 from nexus_ctl.artifacts.port import Artifacts
 from nexus_ctl.clock import Clock
-from nexus_ctl.resources.artifact import Artifact
 from nexus_ctl.resources.envelope import Ref
 from nexus_ctl.resources.image import Credentials, RegistryLogin
 from nexus_ctl.resources.secret import ValueFrom
-from nexus_ctl.resources.weights import GgufHeader
 from nexus_ctl.routing.port import Routing
 from nexus_ctl.runtimes.port import Images, Runtime
 from nexus_ctl.runtimes.probe import Prober
@@ -38,8 +36,6 @@ class World:
     fingerprint: Callable[[Mapping[str, str]], str]
     """Keyed digest of secret values by name; "" for none."""
     clock: Clock
-    header: Callable[[Artifact], GgufHeader | None]
-    """The header of a model file; None for one that is no GGUF."""
     free_memory: Callable[[], int | None]
     """Bytes of host memory that new processes may take; None when unknown."""
 

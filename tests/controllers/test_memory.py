@@ -21,12 +21,12 @@ MIB = 2**20
 
 @pytest.fixture
 def world(tmp_path: Path) -> FakeWorld:
-    """A world whose model is here, with a real header."""
+    """A world whose model has a real header."""
     made = FakeWorld()
     offer(made, the_demo())
     made.apply(the_demo(replicas=0))
-    [artifact] = made.artifacts.delivered.values()
-    made.headers[artifact.path] = read_file(write(TINY["llama-gqa"], tmp_path / "llama.gguf")).header
+    [key] = made.artifacts.sources
+    made.artifacts.headers[key] = read_file(write(TINY["llama-gqa"], tmp_path / "llama.gguf")).header
     return made
 
 
@@ -73,7 +73,7 @@ def test_what_can_never_fit_is_refused_with_the_context_that_would(world: FakeWo
 
 def test_nothing_to_make_reads_no_header(world: FakeWorld) -> None:
     world.apply(the_demo())
-    world.headers.clear()
+    world.artifacts.headers.clear()
     change = chat(world, the_demo())
     assert (change.verb, change.memory) == (Verb.NO_OP, None)
 

@@ -11,6 +11,7 @@ import json
 
 from nexus_ctl.errors import ActionError, IntegrityError, Retryable, Terminal
 from nexus_ctl.resources.artifact import Artifact, Offer, Pin, Progress, ProgressSink, Request
+from nexus_ctl.resources.weights import GgufHeader
 
 
 class FakeArtifacts:
@@ -20,6 +21,7 @@ class FakeArtifacts:
         self.sources: dict[str, Artifact] = {}
         self.delivered: dict[str, Artifact] = {}
         self.partials: dict[str, int] = {}
+        self.headers: dict[str, GgufHeader] = {}
         self.pinned: dict[tuple[str, str, str], Pin] = {}
         self.fail_next: list[ActionError] = []
         self.cut_next: int | None = None
@@ -56,6 +58,9 @@ class FakeArtifacts:
         if request.source.path is not None and request.sha256 not in (None, there.sha256):
             raise IntegrityError(f"{there.path} should be {request.sha256} but is {there.sha256}")
         return Offer(there.identity, there.size_bytes, there.origin)
+
+    def header(self, request: Request, token: str | None = None) -> GgufHeader | None:
+        return self.headers.get(request.key)
 
     def partial_bytes(self, request: Request) -> int:
         return self.partials.get(request.key, 0)

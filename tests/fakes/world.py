@@ -21,7 +21,6 @@ from nexus_ctl.planning.plan import Plan
 from nexus_ctl.resources.declared import Stack
 from nexus_ctl.resources.replica import ReplicaState
 from nexus_ctl.resources.secret import ValueFrom
-from nexus_ctl.resources.weights import GgufHeader
 from nexus_ctl.runtimes.port import Capabilities
 from nexus_ctl.store import tables
 from nexus_ctl.store.database import Database
@@ -59,7 +58,6 @@ class FakeWorld:
         self.host = FakeRuntime(self.clock, self.instance)
         self.images = FakeImages() if self.containers else None
         self.artifacts = FakeArtifacts()
-        self.headers: dict[str, GgufHeader] = {}
         self.routing = FakeRouting()
         self.store = _empty_store(self)
         self.runs = 0
@@ -77,7 +75,6 @@ class FakeWorld:
             redact=self.redact,
             fingerprint=_fingerprint,
             clock=self.clock,
-            header=lambda artifact: self.headers.get(artifact.path),
             free_memory=lambda: self.free_bytes,
         )
 

@@ -35,8 +35,9 @@ def command(
 ) -> None:
     """Tell the memory a model takes on this host, without loading it.
 
-    MODEL is the name of a declared Model whose file is here, or the path of a GGUF file. Each part says how it is
-    known: exact to the byte, by a formula with a margin, or assumed.
+    MODEL is the name of a declared Model, or the path of a GGUF file. Of a model that is not here yet only the header
+    is read, by a few range requests. Each part says how it is known: exact to the byte, by a formula with a margin,
+    or assumed.
     """
     from nexus_ctl.errors import UsageError
     from nexus_ctl.placement.estimate import estimate
@@ -80,10 +81,11 @@ def _of_model(invocation: Invocation, name: str, files: tuple[str, ...], environ
         raise UsageError(f"no Model named {name!r} is declared (there are: {known})", code="unknown-object")
     with invocation.workspace(stack, invocation.command) as workspace:
         world = workspace.session.world
-        artifact = world.artifacts.find(request_of(resource.spec))
-        if artifact is None:
-            raise UsageError(f"the file of Model/{name} is not here yet", hint="nexusctl apply", code="not-here")
-        header = world.header(artifact)
+        token = resource.spec.source.token
+        header = world.artifacts.header(
+            request_of(resource.spec), world.secret(token.value_from) if token is not None else None
+        )
     if header is None:
-        raise UsageError(f"the file of Model/{name} is no GGUF", code="no-header")
+        detail = f"Model/{name} has no GGUF header that can be read before it is here"
+        raise UsageError(detail, hint="nexusctl apply", code="no-header")
     return header
