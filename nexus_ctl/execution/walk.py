@@ -69,9 +69,12 @@ class Walk:
         self._naps: list[tuple[float, int, Iterator[float]]] = []
         """Heap of waits between two looks: when to look again (monotonic), node, looks."""
         self._followers: dict[int, list[int]] = {}
+        self._unknown = [0] * len(plan.nodes)
+        """Per node, how many of those that it hangs on have not ended."""
         for node in plan.nodes:
             for other in (*node.needs, *(() if node.rescues is None else (node.rescues,))):
                 self._followers.setdefault(other, []).append(node.id)
+                self._unknown[node.id] += 1
 
     def run(self) -> Mapping[int, Outcome]:
         """Carry the plan out; the outcome of every node."""
@@ -168,9 +171,14 @@ class Walk:
             self._end(Outcome(node, Status.DONE))
 
     def _end(self, outcome: Outcome) -> None:
-        self._outcomes[outcome.node.id] = outcome
-        for follower in self._followers.get(outcome.node.id, ()):
-            heapq.heappush(self._dirty, follower)
+        """Note it, and look again at those whose fate it may decide; looking at all would be cubic in a wide plan."""
+        ended = outcome.node.id
+        self._outcomes[ended] = outcome
+        for follower in self._followers.get(ended, ()):
+            self._unknown[follower] -= 1
+            last = not self._unknown[follower]
+            if last or outcome.status is not Status.DONE or self._nodes[follower].rescues == ended:
+                heapq.heappush(self._dirty, follower)
         self._report(outcome)
 
 

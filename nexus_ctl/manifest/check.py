@@ -33,6 +33,10 @@ class Declared:
         return find(self.document.node, path)[1]
 
 
+MOST_SUGGESTIONS = 100
+"""Of names for dangling references: each compares with all there are, and after a hundred nobody reads them."""
+
+
 def check(declared: Mapping[Ref, Declared], named: Collection[Ref], faults: Faults) -> None:
     """Hand over every fault between resources. `named` are all refs that were written, faulty ones included."""
     _references(declared, named, faults)
@@ -50,11 +54,14 @@ def _uses(one: Declared) -> Iterator[tuple[Path, Ref]]:
 
 
 def _references(declared: Mapping[Ref, Declared], named: Collection[Ref], faults: Faults) -> None:
+    suggestions = MOST_SUGGESTIONS
     for one in declared.values():
         for path, ref in _uses(one):
             if ref not in named:
                 detail = f'no {ref.kind} named "{ref.name}" in this stack'
-                hint = nearest(ref.name, [known.name for known in named if known.kind == ref.kind])
+                known = [other.name for other in named if other.kind == ref.kind] if suggestions else ()
+                suggestions = max(suggestions - 1, 0)
+                hint = nearest(ref.name, known)
                 faults(one.place(path).fault("unknown-ref", detail, path=dotted(path), hint=hint))
 
 
