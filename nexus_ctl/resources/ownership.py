@@ -19,8 +19,8 @@ class Ownership:
 
     `instance` is the install (random per state directory), `set` the stack's name, `spec_hash` R7's hash, `spec` the
     canonical JSON of the normal form it was made from (no secret is ever in a spec), `model_digest` the identity of
-    the model's bytes, `secrets_digest` a keyed HMAC, `op_id` the operation that made it, `version` the nexusctl that
-    did; neither of the last two ever decides anything.
+    the model's bytes, `secrets_digest` a keyed HMAC, `version` the nexusctl that
+    made it, which never decides anything.
     """
 
     instance: str
@@ -35,7 +35,6 @@ class Ownership:
     image_digest: str = ""
     secrets_digest: str = ""
     protected: str = ""
-    op_id: str = ""
     version: str = ""
 
     def labels(self) -> dict[str, str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nexus_ctl.errors import UsageError
+from nexus_ctl.errors import Conflict, UsageError
 from nexus_ctl.runtimes.port import Images, Runtime
 
 if TYPE_CHECKING:
@@ -36,10 +36,15 @@ class Choice:
 def open_runtime(wanted: str, state_dir: Path, instance: str, process: Callable[[], Runtime]) -> Choice:
     """The runtime of `spec.runtime.driver`; `process` makes the one that needs no engine.
 
-    `auto` is Docker where an engine of this machine answers, else processes. Writes down what `auto` chose, where the
-    state directory exists. Raises UsageError (an engine on another machine).
+    `auto` is Docker where an engine of this machine answers, else processes. Writes down what was chosen, where the
+    state directory exists. Raises UsageError (an engine on another machine), Conflict (replicas left on another driver).
     """
     driver, why = (wanted, "declared") if wanted != AUTO else detect(state_dir)
+    before = _chosen(state_dir)
+    if before not in ("", driver):
+        _hold(before, driver, instance, process)
+    if before != driver:
+        _choose(state_dir, driver)
     if driver == "process":
         return Choice(process(), None, driver, why)
     engine = docker(instance)
@@ -48,14 +53,35 @@ def open_runtime(wanted: str, state_dir: Path, instance: str, process: Callable[
 
 def detect(state_dir: Path) -> tuple[str, str]:
     """What `auto` means here: the driver and why."""
+    known = _chosen(state_dir)
+    if known:
+        return known, f"auto, as before; to choose anew remove {state_dir / CHOSEN} when nothing runs"
+    driver, why = _look()
+    return driver, f"auto: {why}"
+
+
+def _chosen(state_dir: Path) -> str:
+    """The driver that this state directory has used; "" for none."""
     file = state_dir / CHOSEN
     known = file.read_text(encoding="ascii").strip() if file.exists() else ""
-    if known in ("docker", "process"):
-        return known, f"auto, as before; to choose anew remove {file} when nothing runs"
-    driver, why = _look()
+    return known if known in ("docker", "process") else ""
+
+
+def _choose(state_dir: Path, driver: str) -> None:
     if state_dir.is_dir():
-        file.write_text(driver + "\n", encoding="ascii")
-    return driver, f"auto: {why}"
+        (state_dir / CHOSEN).write_text(driver + "\n", encoding="ascii")
+
+
+def _hold(before: str, driver: str, instance: str, process: Callable[[], Runtime]) -> None:
+    """Refuse another driver while replicas of this install are left on the one before: they would be orphans."""
+    runtime = process() if before == "process" else docker(instance)
+    left = [r.name for r in runtime.list() if r.owner is not None and r.owner.kind == "Deployment"]
+    if left:
+        raise Conflict(
+            f"spec.runtime.driver is {driver} now, but {', '.join(left)} run on {before}",
+            hint=f"declare driver: {before}, take them down with `nexusctl delete`, then declare {driver}",
+            code="driver-changed",
+        )
 
 
 def docker(instance: str) -> DockerRuntime:

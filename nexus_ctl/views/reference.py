@@ -16,7 +16,7 @@ def reference(kind: str) -> str:
     lines = [
         f"# {row.name}",
         "",
-        "<!-- Generated from the field table; `make generate` writes it anew. -->",
+        "<!-- Generated from the field table; `make docs` writes it anew. -->",
         "",
         f"{row.doc} Written as `apiVersion: {API_VERSION}`, `kind: {row.name}`;",
         f"on the command line also `{row.plural}` and `{row.short}`. An example that runs:",

@@ -164,7 +164,6 @@ class RuntimeContract:
             image_digest="sha256:" + "cd" * 32,
             secrets_digest="ef" * 32,
             protected="true",
-            op_id="op-1",
             version="0.1.0",
         )
         replica = case.replica(*SERVE, owner=owner)

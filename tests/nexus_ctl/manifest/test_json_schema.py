@@ -23,7 +23,7 @@ CORPUS = sorted((ROOT / "tests" / "data" / "broken").glob("*.yaml"))
 def test_the_repository_holds_the_schemas_of_today() -> None:
     assert {path.name for path in (ROOT / "schemas").glob("*.json")} == schemas().keys()
     for name, schema in schemas().items():
-        assert (ROOT / "schemas" / name).read_text(encoding="utf-8") == text_of(schema), f"{name}: run make generate"
+        assert (ROOT / "schemas" / name).read_text(encoding="utf-8") == text_of(schema), f"{name}: run make docs"
 
 
 def test_they_are_written_where_asked(tmp_path: Path) -> None:

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from nexus_ctl.errors import UsageError
+from nexus_ctl.errors import Conflict, UsageError
+from nexus_ctl.resources.launch import LaunchSpec
+from nexus_ctl.resources.ownership import Ownership
+from nexus_ctl.resources.replica import Replica
 from nexus_ctl.runtimes.docker.runtime import DockerRuntime
 from nexus_ctl.runtimes.table import Choice, open_runtime
 from tests.fakes.clock import FakeClock
@@ -32,7 +35,20 @@ def test_declared_is_declared(tmp_path: Path, no_engine: str) -> None:
     found = choose("docker", tmp_path)
     assert isinstance(found.runtime, DockerRuntime)
     assert (found.driver, found.why, found.runtime.url) == ("docker", "declared", no_engine)
-    assert list(tmp_path.iterdir()) == []
+    assert (tmp_path / "runtime").read_text() == "docker\n"
+
+
+@pytest.mark.usefixtures("no_engine")
+def test_another_driver_is_refused_while_replicas_are_left_on_the_one_before(tmp_path: Path) -> None:
+    processes = FakeRuntime(FakeClock())
+    open_runtime("process", tmp_path, "install-1", lambda: processes)
+    owner = Ownership("install-1", "s", "Deployment", "chat", 0, "v1:0", "{}")
+    processes.create(Replica("s-chat-0-1", owner, LaunchSpec(("tiny",))))
+    with pytest.raises(Conflict, match="s-chat-0-1 run on process") as refused:
+        open_runtime("docker", tmp_path, "install-1", lambda: processes)
+    assert "nexusctl delete" in refused.value.hint
+    processes.remove("s-chat-0-1")
+    assert open_runtime("docker", tmp_path, "install-1", lambda: processes).driver == "docker"
 
 
 @pytest.mark.usefixtures("sockets_left_by_the_sdk")

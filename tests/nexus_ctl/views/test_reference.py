@@ -14,7 +14,7 @@ PAGES = Path(__file__).parents[3] / "docs" / "reference"
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_the_pages_are_fresh(kind: str) -> None:
     page = PAGES / f"{kind.lower()}.md"
-    assert page.read_text(encoding="utf-8") == reference(kind), f"{page.name}: run make generate"
+    assert page.read_text(encoding="utf-8") == reference(kind), f"{page.name}: run make docs"
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
