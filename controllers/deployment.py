@@ -27,7 +27,7 @@ from nexus_ctl.planning.plan import blocked
 from nexus_ctl.planning.replicas import Fleet, Seen, plan_replicas, with_reasons
 from nexus_ctl.planning.sizes import human_bytes
 from nexus_ctl.resources.artifact import Request
-from nexus_ctl.resources.conditions import Condition
+from nexus_ctl.resources.conditions import EFFECTIVE, Condition
 from nexus_ctl.resources.container import Container
 from nexus_ctl.resources.deployment import DeploymentSpec
 from nexus_ctl.resources.envelope import Ref, Resource
@@ -70,14 +70,19 @@ def present(sighting: Sighting, set_name: str) -> frozenset[Ref]:
 def observe(
     world: World, sighting: Sighting, scene: Scene, desired: Mapping[Ref, Resource[Any]], refs: frozenset[Ref]
 ) -> Mapping[Ref, ObservedDeployment]:
-    """Replicas by owner, each running one probed; names we would take are looked up only where a replica is missing."""
+    """Replicas by owner, each running one probed and, when ready, asked what it loaded; names we would take are looked
+    up only where a replica is missing."""
     by_owner: dict[str, list[ReplicaView]] = {}
-    probes = {ref.name: probe_of(resource.spec) for ref, resource in desired.items()}
+    specs = {ref.name: resource.spec for ref, resource in desired.items()}
 
     def view(replica: Any) -> ReplicaView:
         if replica.state is not ReplicaState.RUNNING or not replica.address:
             return ReplicaView(replica)
-        return ReplicaView(replica, world.prober.look(replica.address, probes.get(replica.owner.name, ReadyProbe())))
+        spec = specs.get(replica.owner.name)
+        probe = probe_of(spec) if spec is not None else ReadyProbe()
+        health = world.prober.look(replica.address, probe)
+        reads = engines.reads(spec) if spec is not None and health is Health.READY else ()
+        return ReplicaView(replica, health, world.prober.ask(replica.address, reads, probe.timeout_seconds))
 
     ours = [
         replica
@@ -185,6 +190,11 @@ def _obstacle(ref: Ref, desired: Resource[DeploymentSpec], observed: ObservedDep
     if cpu is not None and cpu != int(cpu) and not here.fractional_cpu:
         detail = f"the {here.driver} runtime pins whole cores; write a whole number"
         return blocked(ref, Reason("limit_not_supported", "spec.resources.cpu", after=cpu, detail=detail))
+    if desired.spec.resources.gpus is not None and not here.gpus:
+        detail = (
+            f"the {here.driver} runtime hands out no GPUs; leave spec.resources.gpus out, or declare driver: docker"
+        )
+        return blocked(ref, Reason("gpus_not_supported", "spec.resources.gpus", detail=detail))
     if desired.spec.container != Container() and not here.images:
         detail = f"the {here.driver} runtime has no containers; leave spec.container out, or declare driver: docker"
         return blocked(ref, Reason("container_not_supported", "spec.container", detail=detail))
@@ -264,7 +274,7 @@ def forget(ref: Ref, observed: ObservedDeployment) -> tuple[Step, ...]:
 def assess(
     ref: Ref, desired: Resource[DeploymentSpec] | None, observed: ObservedDeployment, scene: Scene
 ) -> Assessment:
-    """Started, Healthy, Routed and Ready, counted over current replicas."""
+    """Started, Healthy, Routed and Ready, counted over current replicas; Effective by what their engines say."""
     wanted = desired.spec.replicas if desired is not None else 0
     current = _current(desired, observed, scene) if desired is not None else list(observed.replicas)
     started = [view for view in current if view.replica.state is ReplicaState.RUNNING]
@@ -278,6 +288,8 @@ def assess(
     ]
     if desired is not None and desired.spec.suspend:
         conditions.append(Condition("Suspended", "True", "Declared", "spec.suspend is true"))
+    if desired is not None:
+        conditions += _effective(desired.spec, healthy)
     ended = any(view.replica.exit is not None for view in current)
     columns = {"REPLICAS": f"{len(routed)}/{wanted}", "MODEL": desired.spec.model if desired is not None else "-"}
     return Assessment(
@@ -285,6 +297,15 @@ def assess(
         _lifecycle(wanted, len(started), len(routed), ended),
         columns,
     )
+
+
+def _effective(spec: DeploymentSpec, ready: list[ReplicaView]) -> list[Condition]:
+    """Whether the engines loaded what is declared, by their own word; nothing where none of them says."""
+    told = [view for view in ready if view.answers]
+    unlike = dict.fromkeys(str(one) for view in told for one in engines.unlike(spec, view.answers))
+    if unlike:
+        return [Condition(EFFECTIVE, "False", "LoadedOtherwise", "; ".join(unlike))]
+    return [Condition(EFFECTIVE, "True", "LoadedAsDeclared", f"{len(told)} asked")] if told else []
 
 
 def _current(desired: Resource[DeploymentSpec], observed: ObservedDeployment, scene: Scene) -> list[ReplicaView]:

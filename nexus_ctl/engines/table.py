@@ -8,23 +8,28 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from nexus_ctl.engines import custom, llama_cpp, vllm
+from nexus_ctl.engines import custom, llama_cpp, llama_cpp_loaded, vllm, vllm_loaded
 from nexus_ctl.engines.fault import Fault
+from nexus_ctl.engines.loaded import Answers, Unlike
 from nexus_ctl.resources.deployment import DeploymentSpec
 from nexus_ctl.resources.launch import ALL_GPUS, GpuRequest, LaunchSpec, Limits, Sandbox
 
 
 @dataclass(frozen=True, slots=True)
 class EngineRow:
-    """What an engine's module offers. Both are pure."""
+    """What an engine's module offers. All of it is pure."""
 
     launch: Callable[[DeploymentSpec], LaunchSpec]
     check: Callable[[DeploymentSpec], tuple[Fault, ...]]
+    reads: tuple[str, ...] = ()
+    """Paths where a ready engine says what it loaded."""
+    unlike: Callable[[DeploymentSpec, Answers], tuple[Unlike, ...]] = lambda _spec, _answers: ()
+    """The declared fields that its answers contradict."""
 
 
 ENGINES: Mapping[str, EngineRow] = {
-    "llama_cpp": EngineRow(llama_cpp.launch, llama_cpp.check),
-    "vllm": EngineRow(vllm.launch, vllm.check),
+    "llama_cpp": EngineRow(llama_cpp.launch, llama_cpp.check, llama_cpp_loaded.READS, llama_cpp_loaded.unlike),
+    "vllm": EngineRow(vllm.launch, vllm.check, vllm_loaded.READS, vllm_loaded.unlike),
     "custom": EngineRow(custom.launch, custom.check),
 }
 
@@ -60,6 +65,16 @@ def launch(spec: DeploymentSpec) -> LaunchSpec:
 def check(spec: DeploymentSpec) -> tuple[Fault, ...]:
     """What is wrong with the engine's part of the spec."""
     return ENGINES[engine_of(spec)].check(spec)
+
+
+def reads(spec: DeploymentSpec) -> tuple[str, ...]:
+    """Paths where this engine says what it loaded; none where nothing is known to compare."""
+    return ENGINES[engine_of(spec)].reads
+
+
+def unlike(spec: DeploymentSpec, answers: Answers) -> tuple[Unlike, ...]:
+    """The declared fields that a ready engine did not load as declared, by its own answers."""
+    return ENGINES[engine_of(spec)].unlike(spec, answers)
 
 
 def engine_of(spec: DeploymentSpec) -> str:

@@ -24,6 +24,8 @@ STALLED = "Stalled"
 """Trying again is useless until somebody changes something."""
 DRIFTED = "Drifted"
 """The world was changed outside nexusctl."""
+EFFECTIVE = "Effective"
+"""The engines loaded what is declared, by their own word."""
 SUSPENDED = "Suspended"
 """Observed and reported, but not acted upon (R26)."""
 

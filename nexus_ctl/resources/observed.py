@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from nexus_ctl.resources.artifact import Artifact, Offer, Pin, Request
 from nexus_ctl.resources.envelope import Ref
@@ -52,6 +53,8 @@ class ReplicaView:
 
     replica: ObservedReplica
     health: Health = Health.DOWN
+    answers: Mapping[str, Any] = field(default_factory=dict)
+    """What a ready engine says it loaded: JSON by path; a path that was not answered is left out."""
 
 
 @dataclass(frozen=True, slots=True)

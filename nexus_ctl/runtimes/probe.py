@@ -1,25 +1,38 @@
-"""Readiness as a question put to an engine's address: the port, and the real asker over HTTP.
+"""Questions put to an engine's address, whether it is ready and what it loaded: the port, and the real asker over HTTP.
 
 Execution asks here while a replica comes up, and observing asks once; the runtimes themselves never probe. The rule:
-a look never raises, and waits at most the probe's `timeout_seconds` for the connection and for each piece of answer.
+neither question ever raises, and each waits at most its time-out for the connection and for each piece of answer.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 from nexus_ctl.resources.launch import ReadyProbe
 from nexus_ctl.resources.replica import Health
 
+if TYPE_CHECKING:
+    from http.client import HTTPResponse
+
 ANSWERS = {200: Health.READY, 503: Health.LOADING}
+MOST_BYTES = 1 << 20
+"""Of one answer to `ask`; chat templates make them long, nothing makes them longer."""
+PIECE_BYTES = 1 << 16
 
 
 class Prober(Protocol):
-    """Who asks an engine whether it is ready."""
+    """Who asks an engine whether it is ready, and what it is."""
 
     def look(self, address: str, probe: ReadyProbe) -> Health:
         """One look at `address` (`http://host:port`; an empty one is DOWN)."""
+        ...
+
+    def ask(self, address: str, paths: Sequence[str], timeout_seconds: float) -> Mapping[str, Any]:
+        """JSON answers by path; what is not answered in time and in good form is left out. No path: no call."""
         ...
 
 
@@ -40,3 +53,37 @@ class HttpProber:
             return Health.DOWN
         finally:
             connection.close()
+
+    def ask(self, address: str, paths: Sequence[str], timeout_seconds: float) -> Mapping[str, Any]:
+        """By `GET` of one path after the other on one connection, until one is not answered."""
+        from http.client import HTTPConnection, HTTPException
+
+        parts = urlsplit(address)
+        answers: dict[str, Any] = {}
+        if parts.hostname is None or not paths:
+            return answers
+        connection = HTTPConnection(parts.hostname, parts.port, timeout=timeout_seconds)
+        try:
+            for path in paths:
+                connection.request("GET", path)
+                with connection.getresponse() as response:
+                    body = _body(response, time.monotonic() + timeout_seconds)
+                    if response.status == 200:
+                        answers[path] = json.loads(body)
+        except (OSError, HTTPException, ValueError, RecursionError):
+            return answers
+        finally:
+            connection.close()
+        return answers
+
+
+def _body(response: HTTPResponse, deadline: float) -> bytes:
+    """The whole body. Raises TimeoutError after the deadline, ValueError beyond `MOST_BYTES`."""
+    body = b""
+    while piece := response.read1(PIECE_BYTES):
+        body += piece
+        if len(body) > MOST_BYTES:
+            raise ValueError(f"an answer of more than {MOST_BYTES} bytes")
+        if time.monotonic() > deadline:
+            raise TimeoutError("an answer that does not end")
+    return body

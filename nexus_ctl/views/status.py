@@ -38,6 +38,12 @@ class Status:
         """Objects that are not as they should be."""
         return tuple(one for one in self.objects if one.status.word not in ("Current", "Suspended"))
 
+    @property
+    def loaded_otherwise(self) -> tuple[tuple[ObjectView, str], ...]:
+        """Objects that serve, but whose engine did not load what is declared, and how it differs."""
+        found = ((one, one.loaded_otherwise) for one in self.objects)
+        return tuple((one, condition.message) for one, condition in found if condition is not None)
+
 
 def text(status: Status, now: datetime, style: Style = plain) -> str:
     """For people; ends with what is wrong, or says that nothing is."""
@@ -50,6 +56,7 @@ def text(status: Status, now: datetime, style: Style = plain) -> str:
     if replicas:
         parts.append(replicas)
     lines = [f"{spoken(one.ref)}  {one.status}{_why(one)}" for one in status.wrong]
+    lines += [f"{spoken(one.ref)}  {words}" for one, words in status.loaded_otherwise]
     lines += [f"{ref}  declared, not applied: nexusctl apply" for ref in status.missing]
     lines += [f"{ref}  no longer declared: nexusctl prune" for ref in status.undeclared]
     parts.append(

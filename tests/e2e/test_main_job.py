@@ -130,6 +130,25 @@ def test_embeddings_where_the_deployment_serves_them(workspace: Workspace) -> No
     assert len(found.data[0].embedding) == 576
 
 
+def test_what_the_engine_really_loaded_is_told(workspace: Workspace) -> None:
+    def effective() -> dict[str, str]:
+        conditions = workspace.ok("get", "deployment/chat", "-o", "json").json()["status"]["conditions"]
+        return next(one for one in conditions if one["type"] == "Effective")
+
+    workspace.apply()
+    assert effective()["status"] == "True"
+    workspace.llama.update({"contextSize": 10000, "server": {"slots": False}})
+    workspace.write()
+    assert "deployment/chat replaced" in workspace.apply().out
+    found = effective()
+    assert (found["status"], found["reason"]) == ("False", "LoadedOtherwise")
+    assert found["message"] == (
+        "spec.engine.llamaCpp.contextSize: declared 10000, engine says 8192, the model's training length"
+    )
+    assert found["message"] in workspace.ok("describe", "deployment/chat").out
+    assert workspace.run("plan", "--detailed-exitcode").code == 0
+
+
 def test_a_lost_state_restarts_nothing(workspace: Workspace) -> None:
     workspace.apply()
     before = workspace.replicas()

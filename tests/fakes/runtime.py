@@ -9,21 +9,24 @@ Knobs, most of them keyed by the Deployment's name (`owner.name`), so that a tes
     ready_after      virtual seconds from start to ready; `ready_after_by` per deployment
     never_ready      deployments that load for ever; with `silent` also without a sign of life
     fail_start       deployment → the runtime's words: start is refused, the thing stays `created`
+    answers          deployment → what its ready engine says of itself: JSON by path
     exits            deployment → Exit: the engine ends at once after each start (a bad model)
     memory_bytes     what all running replicas may use together; `memory_use` per deployment, else the declared limit;
                      `peak_memory_bytes` is the most that ever was asked for at one time
     reachable        False: every call raises RuntimeUnreachable
     missing_files    host paths that do not exist; `files` gives the others a content
 
-Counters: `calls` holds (verb, name) of every mutating call in order, `lists` how often the world was listed.
+Counters: `calls` holds (verb, name) of every mutating call in order, `lists` how often the world was listed, `asked`
+how often an engine was asked what it loaded.
 Acts of the outside world: `crash`, `kill`, `vanish`, `put_foreign`, `request`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 from nexus_ctl.errors import NameInUse, NotFound, Refused, RuntimeUnreachable, Terminal
 from nexus_ctl.resources.launch import HOST, PORT, LaunchSpec, Limits, ReadyProbe
@@ -82,6 +85,8 @@ class FakeRuntime:
         self.silent: set[str] = set()
         self.fail_start: dict[str, str] = {}
         self.exits: dict[str, Exit] = {}
+        self.answers: dict[str, dict[str, Any]] = {}
+        self.asked = 0
         self.memory_bytes = memory_bytes
         self.memory_use: dict[str, int] = {}
         self.peak_memory_bytes = 0
@@ -192,6 +197,14 @@ class FakeRuntime:
         if thing is None:
             return Health.DOWN
         return Health.READY if self.clock.monotonic() >= self._ready_at(thing) else Health.LOADING
+
+    def ask(self, address: str, paths: Sequence[str], timeout_seconds: float) -> Mapping[str, Any]:
+        thing = next((t for t in self.things.values() if t.address == address and address), None)
+        if thing is None or not paths:
+            return {}
+        self.asked += 1
+        told = self.answers.get(thing.deployment, {})
+        return {path: told[path] for path in paths if path in told}
 
     # acts of the outside world
 

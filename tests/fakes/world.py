@@ -178,6 +178,9 @@ class _BothProbers:
         answers = [runtime.look(address, probe) for runtime in self._runtimes]
         return min(answers, key=["ready", "loading", "down"].index)
 
+    def ask(self, address: str, paths: Any, timeout_seconds: float) -> Mapping[str, Any]:
+        return {path: told for runtime in self._runtimes for path, told in runtime.ask(address, paths, 1.0).items()}
+
 
 def _fingerprint(values: Mapping[str, str]) -> str:
     return hashlib.sha256(repr(sorted(values.items())).encode()).hexdigest()[:16] if values else ""

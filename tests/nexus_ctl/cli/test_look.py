@@ -133,6 +133,17 @@ def test_describe(applied: CommandLine) -> None:
     assert applied("describe", "deployment/nope").code == 2
 
 
+def test_what_an_engine_loaded_otherwise_is_shown(nexusctl: CommandLine) -> None:
+    props = {"default_generation_settings": {"n_ctx": 1024}, "total_slots": 1}
+    nexusctl.world.runtime.answers["chat"] = {"/props": props}
+    nexusctl.ok("apply")
+    words = "spec.engine.llamaCpp.contextSize: declared 2048, engine says 1024"
+    [row] = [line for line in nexusctl.ok("describe", "deployment/chat").out.splitlines() if "Effective" in line]
+    assert row.split()[:3] == ["Effective", "False", "LoadedOtherwise"]
+    assert row.endswith(words)
+    assert f"  deployment/chat  {words}\n" in nexusctl.ok("status").out
+
+
 def test_status(applied: CommandLine, write: Write) -> None:
     assert applied.ok("status").out.endswith("All well.\n")
     write(DEMO.replace("{name: precise}", "{name: exact}").replace("preset: precise", "preset: exact"))

@@ -1,0 +1,76 @@
+"""llama.cpp: what `/props` and `/v1/models` say was loaded, held against the declared fields.
+
+Reached through `engines.table`. What the server does with a context, found on the real one: the part of each slot is
+rounded up to a multiple of 256 tokens, and a part beyond the model's training length is cut to it, with one line in
+the log. Rounding is not worth a word; a cut is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from nexus_ctl.engines.loaded import Answers, Unlike, fact, number
+from nexus_ctl.resources.deployment import DeploymentSpec
+from nexus_ctl.resources.llama_cpp import LlamaCpp
+
+PROPS = "/props"
+MODELS = "/v1/models"
+READS = (PROPS, MODELS)
+PATH = "spec.engine.llamaCpp"
+ROUNDED_TO = 256
+"""Source: llama.cpp, `llama_context`: n_ctx_seq is padded to 256."""
+
+
+def unlike(spec: DeploymentSpec, answers: Answers) -> tuple[Unlike, ...]:
+    """The fields that the server did not load as declared."""
+    engine = spec.engine.llama_cpp
+    assert engine is not None  # the table chose this module by it
+    return (*_name(spec, answers), *_slots(engine, answers), *_context(engine, answers), *_server(engine, answers))
+
+
+def _name(spec: DeploymentSpec, answers: Answers) -> Iterator[Unlike]:
+    """The model's name is on the command line, so another one says that another server answers here."""
+    name = fact(answers, PROPS, "model_alias")
+    if isinstance(name, str) and name != spec.model:
+        yield Unlike("spec.model", spec.model, name or "no name")
+
+
+def _slots(engine: LlamaCpp, answers: Answers) -> Iterator[Unlike]:
+    slots = number(answers, PROPS, "total_slots")
+    if slots is not None and slots != engine.parallel:
+        yield Unlike(f"{PATH}.parallel", str(engine.parallel), str(slots))
+
+
+def _context(engine: LlamaCpp, answers: Answers) -> Iterator[Unlike]:
+    each = number(answers, PROPS, "default_generation_settings", "n_ctx")
+    trained = number(answers, MODELS, "data", 0, "meta", "n_ctx_train")
+    size = engine.context_size
+    if each is None or size is None or (size == 0 and trained is None):
+        return
+    parts = 1 if engine.memory.kv_unified else engine.parallel
+    wanted = (size or trained or 0) // parts
+    larger = size > 0 and each >= wanted + ROUNDED_TO
+    if each >= wanted and not larger:
+        return
+    slots = f" for each of {engine.parallel} slots" if engine.parallel > 1 else ""
+    declared = f"{size or 'the training length'}" + (f" ({wanted}{slots})" if slots and parts > 1 else "")
+    why = ", the model's training length" if each == trained and each < wanted else ""
+    yield Unlike(f"{PATH}.contextSize", declared, f"{each}{slots}{why}")
+
+
+def _server(engine: LlamaCpp, answers: Answers) -> Iterator[Unlike]:
+    for key, field, wanted in (
+        ("endpoint_metrics", "metrics", engine.server.metrics),
+        ("endpoint_slots", "slots", engine.server.slots),
+    ):
+        found = fact(answers, PROPS, key)
+        if isinstance(found, bool) and found is not wanted:
+            yield Unlike(f"{PATH}.server.{field}", _word(wanted), _word(found))
+    declared, found = engine.server.chat_template, fact(answers, PROPS, "chat_template")
+    # A built-in template's name comes back as its text; only a text can be compared.
+    if declared is not None and "{" in declared and isinstance(found, str) and found.strip() != declared.strip():
+        yield Unlike(f"{PATH}.server.chatTemplate", "a text", "another one")
+
+
+def _word(value: bool) -> str:
+    return str(value).lower()
