@@ -78,6 +78,8 @@ def test_nothing_to_make_reads_no_header(world: FakeWorld) -> None:
     assert (change.verb, change.memory) == (Verb.NO_OP, None)
 
 
-def test_container_fields_are_refused_where_there_are_no_containers(world: FakeWorld) -> None:
+def test_container_and_gpu_fields_are_refused_where_there_are_none(world: FakeWorld) -> None:
     blocked = chat(world, the_demo(container={"pids": 100}))
     assert blocked.codes == ("container_not_supported",)
+    blocked = chat(world, the_demo(resources={"gpus": {"count": 1}}))
+    assert blocked.codes == ("gpus_not_supported",)
