@@ -46,6 +46,7 @@ COMMANDS: dict[str, Row] = {
     "wait": Row("Wait until an object is in a state.", LOOK),
     "chat": Row("Ask a model through the gateway.", USE),
     "models": Row("List model files, tell their memory, remove unused ones.", USE),
+    "export": Row("Write what is declared in the words of another tool.", USE),
     "completion": Row("Print the completion script of a shell.", TOOL),
     "version": Row("Print the version.", TOOL),
 }

@@ -32,10 +32,11 @@ class ImageSpec(Spec):
 @dataclass(frozen=True, slots=True)
 class LocalImage:
     """An image of the engine. `digest` is what the registry calls it (`sha256:...`); for one that never came from a
-    registry, the engine's own id. `size_bytes` is its size on disk."""
+    registry, the engine's own id. `size_bytes` is its size on disk, `entrypoint` what it starts by itself."""
 
     digest: str
     size_bytes: int
+    entrypoint: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 import time
 from typing import Any
@@ -10,6 +11,9 @@ import docker
 import openai
 import pytest
 
+from nexus_ctl.resources.launch import ReadyProbe
+from nexus_ctl.resources.replica import Health
+from nexus_ctl.runtimes.probe import HttpProber
 from tests.e2e.conftest import Workspace, eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.e2e]
@@ -85,6 +89,40 @@ def test_replacements_and_reloads_under_load_drop_nothing(containers: Workspace,
     assert failures == []
     assert answered[0] > 3
     assert len(running(docker_api)) == 1
+
+
+def test_an_exported_compose_file_serves_the_same_model(
+    containers: Workspace, compose: list[str], docker_api: docker.APIClient
+) -> None:
+    containers.documents["Deployment/chat"] |= {"env": {"GREETING": {"value": "5 $ $${HOME}"}}}
+    containers.write()
+    containers.apply()
+    [ours] = [docker_api.inspect_container(one["Id"]) for one in running(docker_api)]
+    (containers.folder / "compose.yaml").write_text(containers.ok("export", "compose").out)
+    containers.ok("delete", "-f", "nexus.yaml", "--yes")
+
+    def run(*words: str) -> str:
+        return subprocess.run(
+            [*compose, *words], cwd=containers.folder, check=True, capture_output=True, text=True
+        ).stdout
+
+    try:
+        run("up", "--detach", "--quiet-pull")
+        url = f"http://{run('port', 'chat', '8080').strip()}"
+        assert url.startswith("http://127.0.0.1:")
+        eventually(lambda: HttpProber().look(url, ReadyProbe()) is Health.READY, "the service is ready")
+        client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=60)
+        assert client.completions.create(model="smol", prompt="one two", max_tokens=2).usage is not None
+        theirs = docker_api.inspect_container(run("ps", "--quiet", "chat").strip())
+        for key in ("Entrypoint", "Cmd", "Env", "User"):
+            assert theirs["Config"][key] == ours["Config"][key]
+        for key in ("ReadonlyRootfs", "CapDrop", "SecurityOpt", "PidsLimit", "Tmpfs", "Init", "LogConfig", "ShmSize"):
+            assert theirs["HostConfig"][key] == ours["HostConfig"][key]
+        assert [(m["Source"], m["Destination"], m["RW"]) for m in theirs["Mounts"]] == [
+            (m["Source"], m["Destination"], m["RW"]) for m in ours["Mounts"]
+        ]
+    finally:
+        run("down", "--timeout", "0")
 
 
 def test_a_killed_container_is_named_and_healed(containers: Workspace, docker_api: docker.APIClient) -> None:

@@ -45,7 +45,8 @@ def observed_image(api: APIClient, image: str) -> LocalImage | None:
         except ImageNotFound:
             return None
     digests = [word.partition("@")[2] for word in found.get("RepoDigests") or ()]
-    return LocalImage(digest=digests[0] if digests else found["Id"], size_bytes=found["Size"])
+    entrypoint = tuple((found.get("Config") or {}).get("Entrypoint") or ())
+    return LocalImage(digests[0] if digests else found["Id"], found["Size"], entrypoint)
 
 
 def offered_digest(api: APIClient, image: str, login: Credentials | None = None) -> str:
