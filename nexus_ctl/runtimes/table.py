@@ -37,7 +37,7 @@ def open_runtime(wanted: str, state_dir: Path, instance: str, process: Callable[
     """The runtime of `spec.runtime.driver`; `process` makes the one that needs no engine.
 
     `auto` is Docker where an engine of this machine answers, else processes. Writes down what was chosen, where the
-    state directory exists. Raises UsageError (an engine on another machine), Conflict (replicas left on another driver).
+    state directory exists. Raises UsageError (an engine elsewhere), Conflict (replicas left on another driver).
     """
     driver, why = (wanted, "declared") if wanted != AUTO else detect(state_dir)
     before = _chosen(state_dir)
