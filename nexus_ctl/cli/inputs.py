@@ -20,12 +20,17 @@ GATEWAY = "Gateway"
 def load_stack(files: Sequence[str], environment: str | None) -> Stack:
     """The Stack that `-f` and `-e` mean; its warnings are printed. Raises ManifestError, UsageError."""
     stack = read_stack(files, environment)
+    show_warnings(stack)
+    return stack
+
+
+def show_warnings(stack: Stack) -> None:
+    """What is doubtful in the manifests, on stderr."""
     if stack.warnings:
         from nexus_ctl.cli.terminal import style_for
         from nexus_ctl.views.diagnostics import render
 
         click.echo(render(stack.warnings, style_for(sys.stderr)), err=True, nl=False)
-    return stack
 
 
 def read_stack(files: Sequence[str], environment: str | None) -> Stack:

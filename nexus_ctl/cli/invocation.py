@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from nexus_ctl.artifacts.records import Layout
     from nexus_ctl.clock import Clock
     from nexus_ctl.resources.declared import Stack
+    from nexus_ctl.runtimes.docker.importing import Imported
     from nexus_ctl.store.lock import Holder
     from nexus_ctl.store.store import Store
     from nexus_ctl.views.top import Usage
@@ -79,6 +80,13 @@ def open_local(stack: Stack, command: str) -> AbstractContextManager[Workspace]:
     return LocalWorkspace(stack, command)
 
 
+def import_local(name: str) -> Imported:
+    """A container of this machine's Docker engine, as manifests."""
+    from nexus_ctl.runtimes.docker.importing import import_container
+
+    return import_container(name)
+
+
 def _somebody_there() -> bool:
     return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
 
@@ -90,6 +98,8 @@ class Invocation:
     words: tuple[str, ...] = ()
     """The arguments as typed, without the program's name."""
     workspace: OpenWorkspace = open_local
+    container: Callable[[str], Imported] = import_local
+    """Reads somebody's container by name."""
     interactive: Callable[[], bool] = field(default=_somebody_there)
     """Whether a person can be asked."""
 

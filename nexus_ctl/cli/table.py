@@ -24,6 +24,7 @@ TOOL = "The tool itself"
 
 COMMANDS: dict[str, Row] = {
     "init": Row("Write a commented nexus.yaml to start from.", DECLARE),
+    "import": Row("Write manifests for a container that runs already.", DECLARE, "import_"),
     "validate": Row("Check manifests; touches nothing and needs no runtime.", DECLARE),
     "build": Row("Print the final documents, overlays and interpolations done.", DECLARE),
     "explain": Row("Say what a field means and what a change of it does.", DECLARE),

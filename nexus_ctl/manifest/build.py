@@ -6,6 +6,7 @@ overlays are done, and every text that could be read as something else is quoted
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import yaml
@@ -44,6 +45,15 @@ def to_yaml(stack: Stack) -> str:
     """Every document of `stack`, the Stack's own first, defaults left out."""
     documents = [_document("Stack", Metadata(stack.name), normalise(stack.settings))]
     documents += [_document(one.kind, one.metadata, one.normalised) for one in stack.resources.values()]
+    return _dump(documents)
+
+
+def documents_to_yaml(documents: Iterable[Mapping[str, Any]]) -> str:
+    """Plain documents, written so that every text reads back as itself."""
+    return _dump([_escaped(document) for document in documents])
+
+
+def _dump(documents: list[dict[str, Any]]) -> str:
     text: str = yaml.dump_all(
         documents, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=120
     )

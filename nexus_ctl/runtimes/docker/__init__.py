@@ -4,6 +4,8 @@
     details.py       what is remembered of it, shortly
     observation.py   what the engine tells → ObservedReplica                 pure
     adoption.py      a foreign container → a manifest that would make it     pure
+    left_out.py      what such a manifest does not say, and why              pure
+    importing.py     reads the container and its image for both
     errors.py        every foreign error → ours
     connection.py    which engine, and the client to it
     secrets.py       secret values, in memory, for as long as a container runs

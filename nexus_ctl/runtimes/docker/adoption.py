@@ -1,8 +1,9 @@
 """A container that somebody else made → the manifests that would make it: the read side of `import docker/NAME`.
 
 Pure; takes what the engine tells (`inspect` of the container and of its image). The rule: nothing is guessed. What a
-field declares becomes that field, other known flags become raw `args`, and what nexusctl sets itself is left out. A
-variable whose name smells of a secret becomes a reference to the environment, and its value goes nowhere.
+field declares becomes that field, other known flags become raw `args`, and what nexusctl sets itself is left out
+(`left_out.py` says so). A variable that llama-server reads as a flag becomes what the flag becomes; one whose name
+smells of a secret becomes a reference to the environment, and its value goes nowhere.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 from nexus_ctl.engines.flags import flags
 from nexus_ctl.engines.llama_cpp_args import OURS
-from nexus_ctl.engines.llama_server.arguments import Argument, Kind, by_spelling
+from nexus_ctl.engines.llama_server.arguments import Argument, Kind, arguments, by_spelling
 from nexus_ctl.errors import Terminal
 from nexus_ctl.resources.llama_cpp import LlamaCpp
 from nexus_ctl.resources.quantity import format_bytes_exact
@@ -24,6 +25,8 @@ API_VERSION = "nexus/v1"
 SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|PRIVATE_?KEY", re.IGNORECASE)
 DEFAULT_SHM_BYTES = 64 << 20
 DEFAULT_PORT = 8080
+TRUE_WORDS = frozenset({"on", "enabled", "true", "1"})
+"""Source: llama.cpp, common/arg.cpp, is_truthy."""
 
 
 def manifests_from_inspect(inspect: Mapping[str, Any], image: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
@@ -32,11 +35,11 @@ def manifests_from_inspect(inspect: Mapping[str, Any], image: Mapping[str, Any])
     Raises Terminal where no model file of this machine can be found behind the command line.
     """
     name = re.sub(r"[^a-z0-9-]+", "-", inspect["Name"].lower()).strip("-")
-    words = [*(inspect["Config"].get("Entrypoint") or ()), *(inspect["Config"].get("Cmd") or ())]
+    words = command(inspect)
     mounts = {mount["Destination"]: mount["Source"] for mount in inspect.get("Mounts") or ()}
-    program = PurePosixPath(words[0]).name if words else ""
-    if program == "llama-server":
-        given = dict(_llama_flags(words[1:]))
+    is_llama = runs_llama_server(inspect)
+    if is_llama:
+        given = given_flags(inspect, image)
         inside = given.get("--model", "")
         engine = {"llamaCpp": {"image": inspect["Config"]["Image"], **_llama_fields(given)}}
     else:
@@ -46,13 +49,48 @@ def manifests_from_inspect(inspect: Mapping[str, Any], image: Mapping[str, Any])
     if not source:
         raise Terminal(f"{inspect['Name']}: no file of this machine is mounted where it reads its model ({inside!r})")
     spec: dict[str, Any] = {"model": f"{name}-model", "engine": engine}
-    for key, value in (("env", _env(inspect, image)), ("resources", _resources(inspect["HostConfig"]))):
+    for key, value in (("env", _env(inspect, image, is_llama)), ("resources", _resources(inspect["HostConfig"]))):
         spec |= {key: value} if value else {}
     spec |= {"container": value} if (value := _container(inspect)) else {}
     return (
         _document("Model", f"{name}-model", {"source": {"path": source}}),
         _document("Deployment", name, spec),
     )
+
+
+def command(inspect: Mapping[str, Any]) -> list[str]:
+    """The words that the container runs."""
+    return [*(inspect["Config"].get("Entrypoint") or ()), *(inspect["Config"].get("Cmd") or ())]
+
+
+def runs_llama_server(inspect: Mapping[str, Any]) -> bool:
+    """Whether its program is llama.cpp's server, wherever in the image it lies."""
+    return [PurePosixPath(word).name for word in command(inspect)[:1]] == ["llama-server"]
+
+
+def given_flags(inspect: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str, Any]:
+    """llama-server's flags by first long spelling, from its variables and then from its words, which win.
+
+    A switch that is off is False. Raises Terminal for a word that is no flag of llama-server.
+    """
+    by_variable = {argument.env: argument for argument in arguments() if argument.env}
+    variables = ((by_variable[name], value) for name, value in set_variables(inspect, image) if name in by_variable)
+    found = {argument.name: _from_variable(argument, value) for argument, value in variables}
+    return {name: value for name, value in found.items() if value is not None} | dict(
+        _llama_flags(command(inspect)[1:])
+    )
+
+
+def set_variables(inspect: Mapping[str, Any], image: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Name and value of what was set beyond the image's own variables, sorted."""
+    own = set((image.get("Config") or {}).get("Env") or ())
+    pairs = (word.partition("=") for word in inspect["Config"].get("Env") or () if word not in own)
+    return sorted((name, value) for name, _, value in pairs)
+
+
+def is_secret(name: str) -> bool:
+    """Whether a variable's name smells of a secret."""
+    return SECRET.search(name) is not None
 
 
 def _document(kind: str, name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,6 +113,14 @@ def _llama_flags(words: Sequence[str]) -> Iterator[tuple[str, Any]]:
             yield argument.name, spelling not in argument.off_names
         else:
             yield argument.name, _typed(argument, value if given else next(rest, ""))
+
+
+def _from_variable(argument: Argument, value: str) -> Any:
+    """The flag's value; None where the variable leaves it out."""
+    if argument.words:
+        return _typed(argument, value)
+    on = value.lower() in TRUE_WORDS
+    return on if on or argument.kind is Kind.SWITCH else None
 
 
 def _typed(argument: Argument, word: str) -> Any:
@@ -112,13 +158,11 @@ def _custom(inspect: Mapping[str, Any], words: Sequence[str], inside: str) -> di
     return {"image": inspect["Config"]["Image"], "command": command, "port": (ports or [DEFAULT_PORT])[0]}
 
 
-def _env(inspect: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str, Any]:
-    """What was set beyond the image's own variables."""
-    own = set((image.get("Config") or {}).get("Env") or ())
-    pairs = (word.partition("=")[::2] for word in inspect["Config"].get("Env") or () if word not in own)
-    return {
-        name: {"valueFrom": {"env": name}} if SECRET.search(name) else {"value": value} for name, value in sorted(pairs)
-    }
+def _env(inspect: Mapping[str, Any], image: Mapping[str, Any], is_llama: bool) -> dict[str, Any]:
+    """What was set beyond the image's own variables, less those that llama-server reads as flags."""
+    flags = {argument.env for argument in arguments()} if is_llama else set()
+    pairs = [(name, value) for name, value in set_variables(inspect, image) if name not in flags]
+    return {name: {"valueFrom": {"env": name}} if is_secret(name) else {"value": value} for name, value in pairs}
 
 
 def _resources(host: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from nexus_ctl.errors import Terminal
 from nexus_ctl.resources.deployment import DeploymentSpec
 from nexus_ctl.resources.model import ModelSpec
 from nexus_ctl.runtimes.docker.adoption import manifests_from_inspect
+from nexus_ctl.runtimes.docker.left_out import left_out
 
 IMAGE = {"Config": {"Env": ["PATH=/bin"], "Entrypoint": ["/app/llama-server"]}}
 LEGACY: dict[str, Any] = {
@@ -87,6 +88,53 @@ def test_what_is_written_is_accepted_and_runs_the_same_words() -> None:
     ):
         at = launch.argv.index(words[0])
         assert list(launch.argv[at : at + len(words)]) == words
+
+
+def test_variables_that_llama_server_reads_are_its_flags() -> None:
+    env = ["PATH=/bin", "LLAMA_ARG_CTX_SIZE=4096", "LLAMA_ARG_N_PARALLEL=4", "LLAMA_ARG_MODEL=/models/env.gguf"]
+    env += ["LLAMA_ARG_ENDPOINT_METRICS=1", "LLAMA_ARG_CONT_BATCHING=0", "LLAMA_ARG_EMBEDDINGS=no", "OTHER=x"]
+    model, deployment = manifests_from_inspect(changed(Cmd=["--ctx-size=512"], Env=env), IMAGE)
+    assert model["spec"] == {"source": {"path": "/srv/models/env.gguf"}}
+    engine = deployment["spec"]["engine"]["llamaCpp"]
+    assert engine == {
+        "image": "ghcr.io/ggml-org/llama.cpp:server-cuda",
+        "contextSize": 512,
+        "parallel": 4,
+        "server": {"metrics": True},
+        "batching": {"continuous": False},
+    }
+    assert deployment["spec"]["env"] == {"OTHER": {"value": "x"}}
+    assert [f for f in table.check(DeploymentSpec.model_validate(deployment["spec"])) if f.severity == "error"] == []
+
+
+def test_whatever_is_left_out_is_told() -> None:
+    host = LEGACY["HostConfig"] | {"RestartPolicy": {"Name": "always"}, "CapAdd": ["SYS_ADMIN"], "NetworkMode": "host"}
+    mounts = [*LEGACY["Mounts"], {"Type": "volume", "Name": "v", "Source": "", "Destination": "/extra"}]
+    words = ["-m", "/models/qwen.gguf", "--alias", "gpt-4", "--api-key", "sk-do-not-print-me"]
+    there = changed(Cmd=words) | {"HostConfig": host, "Mounts": mounts}
+    notes = left_out(there, IMAGE)
+    assert notes == (
+        "its port 0.0.0.0:9000 -> 9000/tcp: clients ask the gateway, by the name of a Route",
+        "its mount v -> /extra: only the model is mounted",
+        "added capabilities: nexusctl's containers have none",
+        "its network: nexusctl makes one for each stack",
+        "its restart policy always: nexusctl heals",
+        "its model name 'gpt-4': declare a Route with that name",
+        "--api-key: the gateway calls without a key, and a command line is no place for a secret",
+        "its number of slots, which llama-server chose itself: the manifest says 1 by saying nothing",
+        "the value of SEARCH_TOKEN: set it in the environment of nexusctl, or change valueFrom",
+    )
+    assert "do-not-print-me" not in repr((notes, manifests_from_inspect(there, IMAGE)))
+
+
+def test_nothing_is_told_where_nothing_is_left_out() -> None:
+    plain = {
+        "Name": "/x",
+        "Config": {"Image": "i", "Entrypoint": ["/app/llama-server"], "Cmd": ["-m", "/m.gguf", "-np", "1"]},
+        "HostConfig": {"RestartPolicy": {"Name": "no"}, "NetworkMode": "bridge", "PortBindings": {}},
+        "Mounts": [{"Type": "bind", "Source": "/srv/m.gguf", "Destination": "/m.gguf"}],
+    }
+    assert left_out(plain, IMAGE) == ()
 
 
 def test_a_secret_never_reaches_the_manifest() -> None:
