@@ -98,10 +98,10 @@ class Invocation:
     words: tuple[str, ...] = ()
     """The arguments as typed, without the program's name."""
     workspace: OpenWorkspace = open_local
-    container: Callable[[str], Imported] = import_local
-    """Reads somebody's container by name."""
     interactive: Callable[[], bool] = field(default=_somebody_there)
     """Whether a person can be asked."""
+    container: Callable[[str], Imported] = import_local
+    """Reads somebody's container by name."""
 
     @property
     def command(self) -> str:
