@@ -173,6 +173,7 @@ def test_what_is_written_reads_back() -> None:
     assert yaml.safe_load(written)["services"]["no"]["environment"] == {"N": "1e3", "YES": "on"}
 
 
+@pytest.mark.docker  # its run is the one that brings Compose along
 def test_compose_accepts_it(compose: list[str], tmp_path: Path) -> None:
     bare = replace(service("bare"), launch=replace(service().launch, image="x"))
     (tmp_path / "compose.yaml").write_text(text("demo", [service(**FULL), bare], []), encoding="utf-8")
