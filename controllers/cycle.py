@@ -152,11 +152,6 @@ def carry_out(
     return Result(plan, outcomes, objects, assessed)
 
 
-def refresh_status(session: Session, stack: Stack) -> Mapping[Ref, Assessment]:
-    """Look and assess without acting, for `get` and `status`; nothing is written."""
-    return assess(see(session, stack, Options()))
-
-
 class _Journal:
     """The store's journal as the walk sees it: effects of one operation, by node."""
 

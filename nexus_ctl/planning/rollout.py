@@ -59,12 +59,8 @@ class Outgoing:
 
 def bring_up(new: Incoming, deployment: str) -> tuple[Step, ...]:
     """Create, start, wait until ready, publish. An empty `deployment` publishes nothing."""
-    actions = (
-        CreateReplica(new.replica, new.models),
-        StartReplica(new.name, new.secrets),
-        AwaitReady(new.name, new.probe),
-    )
-    return chain(*actions, *([Publish(deployment, new.name)] if deployment else []))
+    made = (CreateReplica(new.replica, new.models), StartReplica(new.name, new.secrets))
+    return chain(*made, AwaitReady(new.name, new.probe), *_publishing(new.name, deployment))
 
 
 def finish_starting(name: str, probe: ReadyProbe, deployment: str) -> tuple[Step, ...]:
@@ -75,11 +71,6 @@ def finish_starting(name: str, probe: ReadyProbe, deployment: str) -> tuple[Step
 def take_down(old: Outgoing) -> tuple[Step, ...]:
     """Withdraw, drain, stop, remove; what is done already is left out."""
     return chain(*_leaving(old), RemoveReplica(old.name))
-
-
-def renew(old: Outgoing, new: Incoming, deployment: str) -> tuple[Step, ...]:
-    """Make a replica that ended (or never began) anew, under the same name."""
-    return then(take_down(old), bring_up(new, deployment))
 
 
 def start_first(old: Outgoing, new: Incoming, deployment: str) -> tuple[Step, ...]:

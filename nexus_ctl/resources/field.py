@@ -140,11 +140,6 @@ def field_table(spec: type[Spec]) -> tuple[Row, ...]:
     return tuple(_rows(spec, "spec", None))
 
 
-def rows_by_path(spec: type[Spec]) -> Mapping[str, Row]:
-    """The field table as a mapping."""
-    return {row.path: row for row in field_table(spec)}
-
-
 def _rows(spec: type[Spec], prefix: str, inherited: Mark | None) -> Iterator[Row]:
     docs = _docstrings(spec)
     for name, info in spec.model_fields.items():
