@@ -11,7 +11,7 @@ QUICK    := not (docker or e2e or node or postgres or slow)
 SYSTEM   := docker.io iptables iproute2 busybox-static gcc libc6-dev openssl postgresql nodejs npm
 ENGINE   := python -m tests.fixtures.private_engine --
 
-.PHONY: help run stop check test static unit docker docker28 bench docs env system clean
+.PHONY: help run stop check test static unit docker docker28 crashes bench docs env system clean
 
 help: ## Show this list
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -73,6 +73,9 @@ unit: $(STAMPS)/test $(STAMPS)/system $(STAMPS)/npm
 
 docker: $(STAMPS)/test $(STAMPS)/system ## The tests on a real, private Docker engine
 	$(BIN)/$(ENGINE) $(BIN)/pytest -m docker
+
+crashes: $(STAMPS)/test $(STAMPS)/system ## Kill apply, the engine and single calls at every moment, on a real engine
+	NEXUS_CRASHES=all $(BIN)/$(ENGINE) $(BIN)/pytest -m docker tests/e2e/test_docker_crashes.py tests/nexus_ctl/runtimes/docker/test_faults.py
 
 docker28: $(STAMPS)/engine28
 	ENGINE_BIN=$(CURDIR)/.engines/28/bin $(BIN)/$(ENGINE) $(BIN)/pytest -m docker

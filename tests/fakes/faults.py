@@ -60,10 +60,10 @@ class Gate:
         return (
             replace(
                 world,
-                runtime=_Port(world.runtime, "runtime", RUNTIME, self),
-                host=_Port(world.host, "host", RUNTIME, self),
-                artifacts=_Port(world.artifacts, "artifacts", ARTIFACTS, self),
-                routing=_Port(world.routing, "routing", ROUTING, self),
+                runtime=Effects(world.runtime, "runtime", RUNTIME, self),
+                host=Effects(world.host, "host", RUNTIME, self),
+                artifacts=Effects(world.artifacts, "artifacts", ARTIFACTS, self),
+                routing=Effects(world.routing, "routing", ROUTING, self),
             ),
             _Store(store, self),
         )
@@ -91,10 +91,10 @@ class Gate:
         return done
 
 
-class _Port:
-    """A port whose mutating methods pass the gate."""
+class Effects:
+    """A port whose mutating methods pass a gate: `call(name, effect)`."""
 
-    def __init__(self, inner: Any, label: str, verbs: frozenset[str], gate: Gate) -> None:
+    def __init__(self, inner: Any, label: str, verbs: frozenset[str], gate: Any) -> None:
         self._inner, self._label, self._verbs, self._gate = inner, label, verbs, gate
 
     def __getattr__(self, name: str) -> Any:
@@ -108,7 +108,7 @@ class _Store:
     """The store with its writing parts behind the gate."""
 
     def __init__(self, store: Store, gate: Gate) -> None:
-        self.journal = _Port(store.journal, "journal", JOURNAL, gate)
-        self.objects = _Port(store.objects, "objects", OBJECTS, gate)
+        self.journal = Effects(store.journal, "journal", JOURNAL, gate)
+        self.objects = Effects(store.objects, "objects", OBJECTS, gate)
         self.history = store.history
         self.events = store.events

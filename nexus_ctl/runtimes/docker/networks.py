@@ -1,13 +1,14 @@
 """One private network per stack: made with its first replica, gone with its last.
 
-Called by `runtime.py` around create and remove. Docker lets two networks bear one name, so the id is what containers
-are given; of twins the older one is used, and both go in the end.
+Called by `runtime.py` around create and remove. Docker lets two networks bear one name, and then starts nothing that is
+in either: of twins the older one is used, and the younger goes at once. The rule: a network goes *before* its last
+container, which does not run any more, so that an interruption in between leaves something that a list shows.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -21,26 +22,40 @@ if TYPE_CHECKING:
 
 ONE_AT_A_TIME = threading.Lock()
 """So that the last leaver does not take the network from under the next comer. R12's lock keeps other nexusctl out."""
+LEAVING: set[str] = set()
+"""Containers that are being removed right now, by id."""
 
 
 @contextmanager
 def network_of(api: APIClient, owner: Ownership) -> Iterator[str]:
-    """The id of the stack's network, made if missing; it stays for as long as the block lasts."""
+    """The id of the stack's network, made if missing; it stays for as long as the block lasts. Where the block fails,
+    a network that nobody is in goes again."""
     with ONE_AT_A_TIME:
-        yield _ensure(api, owner)
+        try:
+            yield _ensure(api, owner)
+        except Exception:
+            _remove_unless_used(api, owner)
+            raise
 
 
-def leave(api: APIClient, owner: Ownership) -> None:
-    """Remove the stack's network if no replica of the stack is left, running or not."""
+@contextmanager
+def leaving(api: APIClient, owner: Ownership, container_id: str) -> Iterator[None]:
+    """Around the removal of a container: the stack's network goes first if no other replica is left."""
     with ONE_AT_A_TIME:
-        if api.containers(all=True, filters={"label": _label_words(owner)}):
-            return
-        for network in _networks(api, owner):
-            try:
-                api.remove_network(network["Id"])
-            except APIError as error:
-                if error.response is None or error.response.status_code not in (403, 404):
-                    raise  # 403: somebody attached a container of their own; 404: gone already
+        LEAVING.add(container_id)
+        _remove_unless_used(api, owner)
+    try:
+        yield
+    finally:
+        with ONE_AT_A_TIME:
+            LEAVING.discard(container_id)
+
+
+def _remove_unless_used(api: APIClient, owner: Ownership) -> None:
+    here = {row["Id"] for row in api.containers(all=True, filters={"label": _label_words(owner)})}
+    if here - LEAVING:
+        return
+    _remove(api, _networks(api, owner))
 
 
 def _ensure(api: APIClient, owner: Ownership) -> str:
@@ -50,7 +65,18 @@ def _ensure(api: APIClient, owner: Ownership) -> str:
         except APIError as error:
             if error.response is None or error.response.status_code != 409:
                 raise
-    return str(_networks(api, owner)[0]["Id"])
+    oldest, *twins = _networks(api, owner)
+    _remove(api, twins)
+    return str(oldest["Id"])
+
+
+def _remove(api: APIClient, networks: Iterable[Mapping[str, Any]]) -> None:
+    for network in networks:
+        try:
+            api.remove_network(network["Id"])
+        except APIError as error:
+            if error.response is None or error.response.status_code not in (403, 404):
+                raise  # 403: somebody attached a container of their own, or it runs; 404: gone already
 
 
 def _networks(api: APIClient, owner: Ownership) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -148,7 +149,8 @@ class DockerRuntime:
 
     def remove(self, name: str) -> None:
         found = self._known(name)
-        with translated(name):
+        owner = Ownership.from_labels(found["Config"].get("Labels") or {})
+        with translated(name), networks.leaving(self.api, owner, found["Id"]) if owner else nullcontext():
             try:
                 self.api.remove_container(found["Id"], v=True)
             except APIError as error:
@@ -156,8 +158,6 @@ class DockerRuntime:
                     raise
                 self._await_removal(found["Id"], name)
             self._secrets.remove(name)
-            if owner := Ownership.from_labels(found["Config"].get("Labels") or {}):
-                networks.leave(self.api, owner)
 
     def update(self, name: str, limits: Limits) -> None:
         found = self._known(name)
