@@ -17,7 +17,7 @@ from nexus_ctl.resources.conditions import Condition
 from nexus_ctl.resources.envelope import Ref, Resource
 from nexus_ctl.resources.image import ObservedImage
 from nexus_ctl.resources.normal import Normal
-from nexus_ctl.resources.observed import ObservedModel, Recorded
+from nexus_ctl.resources.observed import ObservedModel, Recorded, Timing
 from nexus_ctl.resources.replica import ObservedReplica
 from nexus_ctl.resources.routing import Table
 from nexus_ctl.runtimes.port import Capabilities
@@ -51,6 +51,8 @@ class Scene:
     """The routing table's file, as the gateway is told."""
     refresh: bool = False
     """Ask sources again even where a verified artifact is here."""
+    timings: Mapping[Ref, Timing] = field(default_factory=dict)
+    """How long replicas took lately, by Deployment."""
     removal: str = "prune"
     """The verb a missing declaration means: `prune`, or `delete` when a person named the object."""
 

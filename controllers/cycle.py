@@ -7,7 +7,7 @@ Status is assessed from a fresh look after acting, never from what the plan hope
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from controllers.base import Assessment, Scene
@@ -121,6 +121,7 @@ def _recorded(item: StoredObject) -> Recorded:
 def plan_for(session: Session, stack: Stack, options: Options) -> tuple[Look, Plan]:
     """Look, then decide."""
     seen = see(session, stack, options)
+    seen = replace(seen, scene=replace(seen.scene, timings=session.store.journal.timings(session.scene.set)))
     return seen, reconcile(stack, seen, options)
 
 

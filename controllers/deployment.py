@@ -22,6 +22,7 @@ from nexus_ctl.planning import rollout
 from nexus_ctl.planning.action import Withdraw
 from nexus_ctl.planning.change import Change, Reason, Step, Verb
 from nexus_ctl.planning.diff import compare
+from nexus_ctl.planning.gap import Gap, gap_of
 from nexus_ctl.planning.memory import memory_line, refusal, replica_memory
 from nexus_ctl.planning.plan import blocked
 from nexus_ctl.planning.replicas import Fleet, Seen, plan_replicas, with_reasons
@@ -36,7 +37,6 @@ from nexus_ctl.resources.launch import ReadyProbe
 from nexus_ctl.resources.memory import Estimate
 from nexus_ctl.resources.normal import Normal
 from nexus_ctl.resources.observed import ObservedDeployment, ObservedModel, ReplicaView
-from nexus_ctl.resources.quantity import format_duration
 from nexus_ctl.resources.replica import Health, ReplicaState
 from nexus_ctl.resources.weights import GgufHeader
 
@@ -168,7 +168,7 @@ def plan(ref: Ref, desired: Resource[DeploymentSpec] | None, observed: ObservedD
         refused = refusal(desired.spec, observed.header, memory, scene.free_memory_bytes)
         if refused is not None:
             return blocked(ref, refused)
-    return replace(change, notes=_notes(desired, memory, change), gap=_gap(desired, change), memory=memory)
+    return replace(change, notes=_notes(desired, memory, change), gap=_gap(desired, change, scene), memory=memory)
 
 
 def _obstacle(ref: Ref, desired: Resource[DeploymentSpec], observed: ObservedDeployment, scene: Scene) -> Change | None:
@@ -243,11 +243,11 @@ def _notes(desired: Resource[DeploymentSpec], memory: Estimate | None, change: C
     return (*takes, f"strategy {desired.spec.rollout.strategy} -> {name}", f"order: {steps}")
 
 
-def _gap(desired: Resource[DeploymentSpec], change: Change) -> str:
+def _gap(desired: Resource[DeploymentSpec], change: Change, scene: Scene) -> Gap | None:
     alone = desired.spec.replicas == 1
     if not alone or change.verb not in (Verb.REPLACE_STOP_FIRST, Verb.RESTART):
-        return ""
-    return f"until the new replica is ready, at most {format_duration(desired.spec.probe.healthy_deadline)}"
+        return None
+    return gap_of(change.steps, scene.timings.get(desired.ref))
 
 
 def _remove(ref: Ref, seen: Seen, scene: Scene) -> Change:

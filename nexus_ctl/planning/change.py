@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nexus_ctl.planning.action import Action
 from nexus_ctl.planning.diff import FieldChange
 from nexus_ctl.resources.envelope import Ref
 from nexus_ctl.resources.memory import Estimate
+
+if TYPE_CHECKING:
+    from nexus_ctl.planning.gap import Gap
 
 
 class Verb(StrEnum):
@@ -90,8 +93,8 @@ class Change:
     restarts: int = 0
     """Replicas that end and begin again (or anew)."""
     download_bytes: int = 0
-    gap: str = ""
-    """Time without service for people, "" when none is expected."""
+    gap: Gap | None = None
+    """Time without service; None when none is expected."""
     memory: Estimate | None = None
     """What each replica that is to be made will take, where that is known."""
     destroys_data: bool = False

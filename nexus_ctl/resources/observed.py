@@ -58,6 +58,16 @@ class ReplicaView:
 
 
 @dataclass(frozen=True, slots=True)
+class Timing:
+    """What the replicas of a Deployment took lately, by the journal: the longest of the last few."""
+
+    ready_seconds: float
+    """From being started to standing in the routing table."""
+    leave_seconds: float | None = None
+    """From being withdrawn to having stopped; None while it was never measured."""
+
+
+@dataclass(frozen=True, slots=True)
 class ObservedDeployment:
     """A Deployment in the world.
 

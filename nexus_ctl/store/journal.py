@@ -7,19 +7,28 @@ append-only. After a crash, observe what `unfinished` names and end it with `don
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, delete, insert, select
+from sqlalchemy import and_, delete, insert, or_, select
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.exc import IntegrityError
 
 from nexus_ctl.clock import Clock
 from nexus_ctl.errors import Bug
 from nexus_ctl.resources.envelope import Ref
+from nexus_ctl.resources.observed import Timing
 from nexus_ctl.store import tables
 from nexus_ctl.store.database import Database
 from nexus_ctl.store.records import AuditLine, Outcome, Unfinished
+
+TIMED = {"StartReplica": "Publish", "Withdraw": "StopReplica"}
+"""Spans that plans tell: the action one begins with, and the one of the same replica that it ends with."""
+TIMED_LINES = 1000
+LATELY = 5
+"""So many spans of an object count, the newest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +83,30 @@ class Journal:
         with self.database.read() as connection:
             rows = connection.execute(select(table).where(about).order_by(table.c.id.desc()).limit(limit)).mappings()
             return tuple(AuditLine(**_with_ref(row)) for row in rows)[::-1]
+
+    def timings(self, set_name: str) -> Mapping[Ref, Timing]:
+        """What starting and stopping took lately, by object; read from the newest lines of the audit trail."""
+        table = tables.audit
+        wanted = or_(*(table.c.action.startswith(f"{word} ") for words in TIMED.items() for word in words))
+        done = and_(table.c.set == set_name, table.c.outcome == "done", wanted)
+        columns = (table.c.op_id, table.c.kind, table.c.name, table.c.action, table.c.begun_at, table.c.ended_at)
+        with self.database.read() as connection:
+            rows = connection.execute(select(*columns).where(done).order_by(table.c.id.desc()).limit(TIMED_LINES)).all()
+        ends: dict[tuple[str, str, str], datetime] = {}
+        spans: dict[Ref, dict[str, list[float]]] = {}
+        for op_id, kind, name, action, begun_at, ended_at in rows:  # newest first: a span's end comes before its start
+            word, _, subject = action.partition(" ")
+            if word in TIMED.values():
+                ends[op_id, word, subject] = ended_at
+            elif (end := ends.get((op_id, TIMED[word], subject))) is not None:
+                taken = spans.setdefault(Ref(kind, name), {}).setdefault(word, [])
+                taken.append((end - begun_at).total_seconds())
+        lately = {ref: {word: max(found[:LATELY]) for word, found in words.items()} for ref, words in spans.items()}
+        return {
+            ref: Timing(found["StartReplica"], found.get("Withdraw"))
+            for ref, found in lately.items()
+            if "StartReplica" in found
+        }
 
     def _end(self, op_id: str, seq: int, outcome: Outcome, error: str) -> None:
         table = tables.journal

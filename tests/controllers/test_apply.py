@@ -96,9 +96,12 @@ def test_auto_stops_first_when_both_do_not_fit(world: FakeWorld) -> None:
     change = next(c for c in world.plan(the_demo(context=4096)).changes if c.ref == CHAT)
     assert change.verb is Verb.REPLACE_STOP_FIRST
     assert "insufficient_memory" in change.codes
-    assert change.gap
+    assert change.gap is not None
+    assert str(change.gap) == "until the new replica is ready: about 2.0s as measured before, at most 10m40s"
+    begun = world.clock.monotonic()
     world.apply(the_demo(context=4096))
     assert world.answers()
+    assert world.clock.monotonic() - begun <= change.gap.most_seconds
 
 
 def test_stop_first_brings_the_old_one_back_when_the_new_one_fails(world: FakeWorld) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from nexus_ctl.errors import Bug
 from nexus_ctl.resources.envelope import Ref
+from nexus_ctl.resources.observed import Timing
 from nexus_ctl.store.records import AuditLine, Unfinished
 from nexus_ctl.store.store import Store
 from tests.fakes.clock import EPOCH, FakeClock
@@ -54,6 +55,25 @@ def test_what_was_not_begun_cannot_end_and_nothing_begins_twice(store: Store) ->
     with pytest.raises(Bug, match="op1/1 was never begun, or has ended already"):
         store.journal.failed("op1", 1, "late")
     assert [line.outcome for line in store.journal.audit("prod")] == ["done"]
+
+
+def test_what_starting_and_leaving_took_lately(store: Store, clock: FakeClock) -> None:
+    def effects(op_id: str, *timed: tuple[str, float]) -> None:
+        for seq, (action, seconds) in enumerate(timed):
+            store.journal.begin(op_id, seq, set_name="prod", ref=CHAT, action=action)
+            clock.advance(seconds)
+            store.journal.done(op_id, seq)
+
+    effects("op1", ("StartReplica a", 1))
+    assert store.journal.timings("prod") == {}
+    effects("op2", ("StartReplica b", 1), ("Publish b", 2))
+    assert store.journal.timings("prod") == {CHAT: Timing(3.0)}
+    effects("op3", ("Withdraw b", 1), ("StopReplica b", 4), ("StartReplica c", 1), ("Publish c", 1))
+    assert store.journal.timings("prod") == {CHAT: Timing(3.0, 5.0)}
+    for number in range(5):
+        effects(f"later{number}", ("StartReplica d", 0.5), ("Publish d", 0.5))
+    assert store.journal.timings("prod") == {CHAT: Timing(1.0, 5.0)}
+    assert store.journal.timings("other") == {}
 
 
 def test_the_audit_trail_of_one_object(store: Store) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nexus_ctl.planning.action import DeletePreset, PutPreset, StartReplica
 from nexus_ctl.planning.change import Change, Reason, Step, Verb
+from nexus_ctl.planning.gap import Gap
 from nexus_ctl.planning.plan import Node, Plan, blocked
 from nexus_ctl.resources.declared import Input
 from nexus_ctl.resources.envelope import Ref
@@ -36,7 +37,7 @@ EVERYTHING = a_plan(
         notes=("strategy auto -> stopFirst",),
         drift=("prod-chat-0-9c1e77a2: running -> exited(137)",),
         restarts=1,
-        gap="until the new replica is ready, at most 10m",
+        gap=Gap(600.0, 2.25),
         untouched=("prod-chat-1-11111111",),
     ),
     Change(FAST, Verb.UPDATE, (Reason("field_changed", "spec.sampling.topK", None, 40, "live"),),
@@ -66,7 +67,7 @@ Actions:
         spec.env: "*** (before)" -> "*** (after)"  # forces replace, secret_changed
         a second replica needs 21.0 GiB, 2.9 GiB are free
         strategy auto -> stopFirst
-        no service until the new replica is ready, at most 10m
+        no service until the new replica is ready: about 2.2s as measured before, at most 10m
   ~   Preset/fast      field_changed
         spec.sampling.topK: unset -> 40  # live
   -   Deployment/old   removed_from_set  (prune)
@@ -108,8 +109,8 @@ def test_json_is_stable() -> None:
         "onChange": "replace", "source": "config", "detail": "",
     }  # fmt: skip
     assert list(found["actions"][0]) == [
-        "id", "ref", "action", "reasons", "dependsOn", "notes", "restarts", "downloadBytes", "gap", "memory",
-        "destroysData", "untouched", "steps",
+        "id", "ref", "action", "reasons", "dependsOn", "notes", "restarts", "downloadBytes", "gap", "gapSeconds",
+        "memory", "destroysData", "untouched", "steps",
     ]  # fmt: skip
     assert found["actions"][0]["steps"] == [
         {"id": 0, "action": "StartReplica", "subject": "prod-chat-0-abcdef01", "needs": [], "rescues": None}
