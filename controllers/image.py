@@ -16,9 +16,10 @@ from nexus_ctl.planning.action import PullImage
 from nexus_ctl.planning.change import Change, Reason, Step, Verb
 from nexus_ctl.planning.plan import blocked
 from nexus_ctl.planning.sizes import human_bytes
+from nexus_ctl.resources.artifact import HEADROOM_BYTES
 from nexus_ctl.resources.conditions import Condition
 from nexus_ctl.resources.envelope import Metadata, Ref, Resource
-from nexus_ctl.resources.image import ImageSpec, ObservedImage
+from nexus_ctl.resources.image import ImageSpec, ObservedImage, PullSize
 from nexus_ctl.resources.normal import Normal
 from nexus_ctl.resources.stack import RuntimeSettings
 
@@ -70,9 +71,13 @@ def _look(world: World, scene: Scene, desired: Resource[ImageSpec]) -> ObservedI
     if spec.pull_policy == "Never" or (local is not None and not follow):
         return ObservedImage(local)
     try:
-        return ObservedImage(local, world.images.offered_digest(name, world.credentials(spec.login)))
+        login = world.credentials(spec.login)
+        offered = world.images.offered_digest(name, login)
     except ActionError as error:
         return ObservedImage(local, error=f"{error.summary}: {error.detail}")
+    if local is not None and offered == local.digest:
+        return ObservedImage(local, offered)
+    return ObservedImage(local, offered, world.images.pull_size(name, offered, login))
 
 
 def applied(observed: ObservedImage) -> Normal | None:
@@ -81,21 +86,52 @@ def applied(observed: ObservedImage) -> Normal | None:
 
 
 def plan(ref: Ref, desired: Resource[ImageSpec] | None, observed: ObservedImage, scene: Scene) -> Change:
-    """Pull what is not here, or has moved and is to follow."""
+    """Pull what is not here, or has moved and is to follow; nothing that does not fit on the engine's disk."""
     if desired is None:
         return removal(ref, scene, "", ())
     local, offered = observed.local, observed.offered_digest
     if local is not None and offered in ("", local.digest):
-        return Change(ref, Verb.NO_OP)
+        unasked = (
+            (f"what is here stays; whether the tag has moved is unknown: {observed.error}",) if observed.error else ()
+        )
+        return Change(ref, Verb.NO_OP, notes=unasked)
     if local is None and not offered:
         detail = observed.error or "it is not on this machine, and pullPolicy is Never"
         return blocked(ref, Reason("image_unavailable", source="drift", detail=detail))
-    pull = (Step(PullImage(ref.name, desired.spec.login)),)
-    if local is None:
-        return Change(ref, Verb.CREATE, (Reason("not_found"),), pull, (f"pull {ref.name}@{offered}",))
-    reason = Reason("image_digest_changed", before=local.digest, after=offered, source="drift")
-    note = f"pull {ref.name}@{offered}; here are {human_bytes(local.size_bytes)} of another digest"
-    return Change(ref, Verb.UPDATE, (reason,), pull, (note,))
+    size = observed.pull or PullSize()
+    if not size.fits:
+        code = "insufficient_disk" if local is None else "image_kept"
+        return blocked(ref, Reason(code, source="drift", detail=_too_large(size)))
+    reason = Reason("not_found")
+    notes = [f"pull {ref.name}@{offered}", _size_line(size)]
+    if local is not None:
+        reason = Reason("image_digest_changed", before=local.digest, after=offered, source="drift")
+        notes.append(f"here are {human_bytes(local.size_bytes)} of another digest")
+    return Change(
+        ref,
+        Verb.CREATE if local is None else Verb.UPDATE,
+        (reason,),
+        (Step(PullImage(ref.name, desired.spec.login)),),
+        tuple(notes),
+        download_bytes=size.download_bytes or 0,
+    )
+
+
+def _too_large(size: PullSize) -> str:
+    """Why it does not fit on the engine's disk, with the figures and the way out."""
+    return (
+        f"the pull needs about {human_bytes(size.room_bytes)} ({human_bytes(size.download_bytes)} to download, about "
+        f"{human_bytes(size.unpacked_bytes)} unpacked); {size.place} has {human_bytes(size.free_bytes)} free, of which "
+        f"{human_bytes(HEADROOM_BYTES)} are kept for everything else; free some:\ndocker image prune"
+    )
+
+
+def _size_line(size: PullSize) -> str:
+    """`1.3 GiB to download (3 of 12 layers are here), about 3.2 GiB on disk`."""
+    if size.download_bytes is None:
+        return f"size unknown: {size.unknown}"
+    here = f" ({size.layers_here} of {size.layers} layers are here)" if size.layers_here else ""
+    return f"{human_bytes(size.download_bytes)} to download{here}, about {human_bytes(size.unpacked_bytes)} on disk"
 
 
 def forget(ref: Ref, observed: ObservedImage) -> tuple[Step, ...]:

@@ -29,8 +29,10 @@ PRUNE_SHARE = 0.3
 PRUNE_FLOOR = 3
 """Without `--max-prune`, at most this share of the set's objects, and at least this many, may go at once (R17)."""
 
-STAYING = frozenset({"protected", "suspended", "in_use"})
+STAYING = frozenset({"protected", "suspended", "in_use", "image_kept"})
 """Reasons of blocked objects that exist and stay; they hold nobody up."""
+MAKING = frozenset({Verb.CREATE, Verb.RESTART, Verb.REPLACE_START_FIRST, Verb.REPLACE_STOP_FIRST})
+"""Verbs by which replicas are made, which takes everything they are made of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,14 +215,14 @@ def _refuse_in_use(changes: list[Change], seen: Look) -> list[Change]:
 
 
 def _hold_dependents(changes: list[Change], edges: Mapping[Ref, frozenset[Ref]]) -> list[Change]:
-    """What depends on a blocked object that does not exist yet cannot be made either."""
+    """What depends on a blocked object that does not exist yet cannot be made either, nor be exchanged for it."""
     held = {change.ref: change for change in changes}
     stuck = {change.ref for change in changes if change.verb is Verb.BLOCKED and change.codes[0] not in STAYING}
     while stuck:
-        waiting = {ref: edges[ref] & stuck for ref in held if held[ref].verb is Verb.CREATE and edges[ref] & stuck}
+        waiting = {ref: edges[ref] & stuck for ref in held if held[ref].verb in MAKING and edges[ref] & stuck}
+        stuck = {ref for ref in waiting if held[ref].verb is Verb.CREATE}  # what exists holds nobody up
         for ref, missing in waiting.items():
             held[ref] = blocked(ref, Reason("dependency_blocked", source="dependency", detail=_names(missing)))
-        stuck = set(waiting)
     return list(held.values())
 
 

@@ -21,10 +21,9 @@ from typing import Any
 from nexus_ctl.clock import Clock
 from nexus_ctl.errors import Terminal
 from nexus_ctl.planning.sizes import human_bytes
+from nexus_ctl.resources.artifact import HEADROOM_BYTES
 
 CHUNK_BYTES = 1 << 20
-HEADROOM_BYTES = 256 << 20
-"""Room that a download leaves on the disk for everything else."""
 TEMPORARY = ".tmp"
 
 

@@ -9,6 +9,9 @@ from typing import Any
 from nexus_ctl.resources.model import Source
 from nexus_ctl.resources.normal import digest, normalise
 
+HEADROOM_BYTES = 256 << 20
+"""Room that a download or a pull leaves on its disk for everything else."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:

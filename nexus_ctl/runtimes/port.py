@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from nexus_ctl.resources.artifact import ProgressSink
-from nexus_ctl.resources.image import Credentials, LocalImage
+from nexus_ctl.resources.image import Credentials, LocalImage, PullSize
 from nexus_ctl.resources.launch import Limits
 from nexus_ctl.resources.replica import ObservedReplica, Replica
 
@@ -83,6 +83,10 @@ class Images(Protocol):
 
     def offered_digest(self, image: str, login: Credentials | None = None) -> str:
         """The digest the registry would deliver now. Raises Terminal (no such image, no access) or Retryable."""
+        ...
+
+    def pull_size(self, image: str, digest: str, login: Credentials | None = None) -> PullSize:
+        """What a pull of the offered digest would download and take; a silent registry makes the bytes unknown."""
         ...
 
     def pull(self, image: str, login: Credentials | None, progress: ProgressSink) -> LocalImage:

@@ -6,6 +6,7 @@ import pytest
 
 from nexus_ctl.engines import table as engines
 from nexus_ctl.planning.change import Verb
+from nexus_ctl.resources.artifact import HEADROOM_BYTES
 from nexus_ctl.resources.declared import Stack
 from nexus_ctl.resources.envelope import Ref
 from nexus_ctl.resources.image import LocalImage
@@ -76,6 +77,17 @@ def test_an_unreachable_registry_blocks_only_what_is_not_here(world: FakeWorld) 
     assert verbs(world, demo())["Image"] is Verb.NO_OP
 
 
+def test_offline_what_is_here_runs_under_every_policy(world: FakeWorld) -> None:
+    world.apply(demo())
+    assert world.images is not None
+    world.images.reachable = False
+    for policy in ("IfNotPresent", "Always", "Never"):
+        plan = world.plan(demo(pullPolicy=policy))
+        assert plan.empty
+        told = [note for change in plan.changes if change.ref.kind == "Image" for note in change.notes]
+        assert any("does not answer" in note for note in told) == (policy == "Always")
+
+
 def test_a_private_registry_gets_its_login_by_reference(world: FakeWorld) -> None:
     assert world.images is not None
     world.images.private[NAME] = world.secrets["GHCR"] = "canary-ghcr"
@@ -85,3 +97,54 @@ def test_a_private_registry_gets_its_login_by_reference(world: FakeWorld) -> Non
     assert "canary-ghcr" not in repr(world.plan(private))
     world.apply(private)
     assert world.images.pulls == [NAME]
+
+
+def test_the_plan_says_what_a_pull_downloads_and_takes(world: FakeWorld) -> None:
+    plan = world.plan(demo())
+    change = next(one for one in plan.changes if one.ref.kind == "Image")
+    assert change.notes == (f"pull {NAME}@{OLD.digest}", "1000 B to download, about 1000 B on disk")
+    assert change.download_bytes == 1000
+
+
+def test_a_pull_that_does_not_fit_is_refused_before_anything_stops(world: FakeWorld) -> None:
+    assert world.images is not None
+    world.images.free_bytes = HEADROOM_BYTES + 1999
+    plan = world.plan(demo())
+    assert {c.ref.kind: c.codes for c in plan.blocked if c.ref.kind != "Route"} == {
+        "Image": ("insufficient_disk",),
+        "Deployment": ("dependency_blocked",),
+    }
+    detail = next(c for c in plan.blocked if c.ref.kind == "Image").reasons[0].detail
+    assert "needs about 2.0 KiB (1000 B to download, about 1000 B unpacked)" in detail
+    assert "/images has 256.0 MiB free" in detail
+    assert "docker image prune" in detail
+    world.images.free_bytes += 1
+    assert not world.plan(demo()).blocked
+
+
+def test_an_exchange_for_an_image_that_is_not_to_be_had_stops_nothing(world: FakeWorld) -> None:
+    world.apply(demo())
+    before = world.state()
+    other = a_stack(a_model(), a_deployment(engine={"llamaCpp": {"image": "registry.test/other:1"}}), a_route())
+    plan = world.plan(other)
+    assert {c.ref.kind: c.codes for c in plan.blocked} == {
+        "Image": ("image_unavailable",),
+        "Deployment": ("dependency_blocked",),
+    }
+    world.apply(other)
+    assert world.state() == before
+
+
+def test_without_room_for_a_moved_tag_what_is_here_stays_and_heals(world: FakeWorld) -> None:
+    follow = demo(pullPolicy="Always")
+    world.apply(follow)
+    assert world.images is not None
+    world.images.registry[NAME], world.images.free_bytes = NEW, 0
+    plan = world.plan(follow)
+    assert {c.ref.kind: c.codes for c in plan.blocked} == {"Image": ("image_kept",)}
+    assert [c for c in plan.changes if c.verb not in (Verb.NO_OP, Verb.BLOCKED)] == []
+    chat = next(name for name in world.runtime.things if "chat" in name)
+    world.runtime.kill(chat)
+    world.apply(follow)
+    assert world.answers()
+    assert world.images.here[NAME] == OLD

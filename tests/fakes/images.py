@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from nexus_ctl.errors import Retryable, Terminal
 from nexus_ctl.resources.artifact import Progress, ProgressSink
-from nexus_ctl.resources.image import Credentials, LocalImage
+from nexus_ctl.resources.image import Credentials, LocalImage, PullSize
 
 
 class FakeImages:
     """`here` is what the engine has, `registry` what a pull would bring. `reachable` False: the network is away.
 
-    `private` maps an image to the password its registry wants.
+    `private` maps an image to the password its registry wants. What is downloaded is what it takes unpacked.
+    `free_bytes` is the engine's disk, None = unknown.
     """
 
     def __init__(self) -> None:
@@ -18,6 +19,7 @@ class FakeImages:
         self.registry: dict[str, LocalImage] = {}
         self.private: dict[str, str] = {}
         self.reachable = True
+        self.free_bytes: int | None = None
         self.pulls: list[str] = []
 
     def image(self, image: str) -> LocalImage | None:
@@ -25,6 +27,10 @@ class FakeImages:
 
     def offered_digest(self, image: str, login: Credentials | None = None) -> str:
         return self._offered(image, login).digest
+
+    def pull_size(self, image: str, digest: str, login: Credentials | None = None) -> PullSize:
+        size = self._offered(image, login).size_bytes
+        return PullSize(size, size, layers=1, place="/images", free_bytes=self.free_bytes)
 
     def pull(self, image: str, login: Credentials | None, progress: ProgressSink) -> LocalImage:
         offered = self._offered(image, login)

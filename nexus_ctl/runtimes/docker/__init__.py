@@ -10,6 +10,8 @@
     connection.py    which engine, and the client to it
     secrets.py       secret values, in memory, for as long as a container runs
     images.py        what images there are; pull
+    offers.py        what a registry offers: the digest, and what a pull would take
+    registry.py      the registry's own word on an image's layers
     forgotten.py     processes of containers that the engine no longer knows
     events.py        the engine's events as hints where to look
     runtime.py       the port

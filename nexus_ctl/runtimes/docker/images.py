@@ -1,7 +1,7 @@
-"""What images the engine has, what a pull would bring, and the pull itself.
+"""What images the engine has, and the pull. What a pull would bring is `offers.py`.
 
-Called by planning's observation (sizes, digests) and by execution (pull). The rule: a replica is made only from what is
-here; nothing but `pull` goes to a registry, and an image given by digest is that image or an error.
+Called by planning's observation and by execution (pull). The rule: a replica is made only from what is here; only
+`pull` brings anything, and an image given by digest is that image or an error.
 """
 
 from __future__ import annotations
@@ -49,13 +49,6 @@ def observed_image(api: APIClient, image: str) -> LocalImage | None:
     return LocalImage(digests[0] if digests else found["Id"], found["Size"], entrypoint)
 
 
-def offered_digest(api: APIClient, image: str, login: Credentials | None = None) -> str:
-    """The digest that the registry would deliver now. Raises Terminal (no such image, no access) or Retryable."""
-    with translated(image):
-        offered = api.inspect_distribution(image, auth_config=_auth(login))
-    return str(offered["Descriptor"]["digest"])
-
-
 def pull(api: APIClient, image: str, login: Credentials | None, progress: ProgressSink) -> LocalImage:
     """Bring the image here, layer by layer; layers that are here already are not asked for again.
 
@@ -64,7 +57,7 @@ def pull(api: APIClient, image: str, login: Credentials | None, progress: Progre
     repository, tag = parse_repository_tag(image)
     sizes: dict[str, Progress] = {}
     with translated(image):
-        for step in api.pull(repository, tag=tag or "latest", stream=True, decode=True, auth_config=_auth(login)):
+        for step in api.pull(repository, tag=tag or "latest", stream=True, decode=True, auth_config=auth_of(login)):
             if "error" in step:
                 raise meaning(image, 500, step["error"])
             layer = _layer_progress(step, sizes)
@@ -77,7 +70,8 @@ def pull(api: APIClient, image: str, login: Credentials | None, progress: Progre
     return found
 
 
-def _auth(login: Credentials | None) -> dict[str, str] | None:
+def auth_of(login: Credentials | None) -> dict[str, str] | None:
+    """A login in the SDK's form."""
     return {"username": login.username, "password": login.password} if login else None
 
 

@@ -20,11 +20,11 @@ from docker.errors import NotFound as Missing
 from nexus_ctl.clock import Clock, SystemClock
 from nexus_ctl.errors import NotFound, Refused, Retryable, Terminal
 from nexus_ctl.resources.artifact import ProgressSink
-from nexus_ctl.resources.image import Credentials, LocalImage
+from nexus_ctl.resources.image import Credentials, LocalImage, PullSize
 from nexus_ctl.resources.launch import Limits
 from nexus_ctl.resources.ownership import MANAGED_BY, PREFIX, Ownership
 from nexus_ctl.resources.replica import ObservedReplica, Replica
-from nexus_ctl.runtimes.docker import connection, events, images, networks
+from nexus_ctl.runtimes.docker import connection, events, images, networks, offers
 from nexus_ctl.runtimes.docker.container import (
     SECRET_NAMES,
     SHELL,
@@ -214,7 +214,11 @@ class DockerRuntime:
 
     def offered_digest(self, image: str, login: Credentials | None = None) -> str:
         """The digest that a pull would bring now. Raises Terminal (no such image, no access) or Retryable."""
-        return images.offered_digest(self.api, image, login)
+        return offers.offered_digest(self.api, image, login)
+
+    def pull_size(self, image: str, digest: str, login: Credentials | None = None) -> PullSize:
+        """What a pull of the offered digest would download and take; a silent registry makes the bytes unknown."""
+        return offers.pull_size(self.api, image, digest, login)
 
     def pull(self, image: str, login: Credentials | None, progress: ProgressSink) -> LocalImage:
         """Bring the image here. Raises Terminal (no such image, no access) or Retryable."""

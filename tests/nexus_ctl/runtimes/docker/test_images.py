@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import io
+import json
 import os
 import tarfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import docker
 import pytest
@@ -13,7 +17,10 @@ import pytest
 from nexus_ctl.errors import Retryable, Terminal
 from nexus_ctl.resources.artifact import Progress
 from nexus_ctl.resources.image import Credentials
+from nexus_ctl.runtimes.docker.offers import UNPACKED_RATIO
 from nexus_ctl.runtimes.docker.runtime import DockerRuntime
+from tests.fixtures.private_engine import Engine
+from tests.fixtures.real_registry import real_registry
 from tests.fixtures.registry import Registry, serving
 
 pytestmark = pytest.mark.docker
@@ -105,3 +112,71 @@ def test_wrong_bytes_never_become_an_image(runtime: DockerRuntime, registry: Reg
     assert runtime.image(name) is None
     registry.corrupt = False
     assert runtime.pull(name, None, lambda _: None).digest == registry.tags["weights:1"]
+
+
+# what a pull would take
+
+
+def test_only_what_is_missing_is_counted(runtime: DockerRuntime, registry: Registry, engine: Engine) -> None:
+    layers = [layer() for _ in range(3)]
+    registry.put("weights", "lower", *layers[:2])
+    whole = registry.put("weights", "whole", *layers, packed=True)
+    name = registry.image("weights", "whole")
+    sizes = [len(gzip.compress(one)) for one in layers]
+    size = runtime.pull_size(name, whole)
+    assert (size.download_bytes, size.layers, size.layers_here) == (sum(sizes), 3, 0)
+    assert size.unpacked_bytes == sum(round(one * UNPACKED_RATIO) for one in sizes)
+    assert size.place == f"{engine.run_dir}/state/data"
+    assert size.free_bytes is not None
+    runtime.pull(registry.image("weights", "lower"), None, lambda _: None)
+    size = runtime.pull_size(name, whole)
+    assert (size.download_bytes, size.layers, size.layers_here) == (sizes[2], 3, 2)
+    runtime.pull(name, None, lambda _: None)
+    assert runtime.pull_size(name, whole).download_bytes == 0
+
+
+def test_a_private_image_is_sized_with_the_login(runtime: DockerRuntime, registry: Registry) -> None:
+    registry.login, registry.by_token = "reader:s3cret", True
+    name, login = registry.image("weights", "1"), Credentials("reader", "s3cret")
+    found = runtime.offered_digest(name, login)
+    assert runtime.pull_size(name, found, login).layers == 1
+    assert "login" in runtime.pull_size(name, found).unknown
+    assert runtime.pull(name, login, lambda _: None).digest == found
+
+
+def test_the_login_that_docker_keeps_counts_too(
+    runtime: DockerRuntime, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.login = "reader:s3cret"
+    kept = {"auths": {registry.address: {"auth": base64.b64encode(b"reader:s3cret").decode()}}}
+    (tmp_path / "config.json").write_text(json.dumps(kept))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    assert runtime.pull_size(registry.image("weights", "1"), registry.tags["weights:1"]).layers == 1
+
+
+def test_without_the_registry_the_size_is_unknown_and_the_disk_is_known(runtime: DockerRuntime) -> None:
+    size = runtime.pull_size("127.0.0.1:1/weights:1", f"sha256:{'0' * 64}")
+    assert "not reachable from here" in size.unknown
+    assert (size.download_bytes, size.fits) == (None, True)
+    assert size.free_bytes is not None
+
+
+def test_a_real_registry_agrees_with_a_real_pull(
+    runtime: DockerRuntime, docker_api: docker.APIClient, tiny_image: str, tmp_path: Path
+) -> None:
+    with real_registry(tmp_path) as address:
+        repository = f"{address}/ai/tiny"
+        docker_api.tag(tiny_image, repository, "1")
+        for step in docker_api.push(repository, "1", stream=True, decode=True):
+            assert "error" not in step, step
+        name, digest = f"{repository}:1", runtime.offered_digest(f"{repository}:1")
+        assert runtime.pull_size(name, digest).download_bytes == 0, "its layer is tiny's own"
+        for tag in (name, tiny_image):
+            docker_api.remove_image(tag, force=True)
+        size = runtime.pull_size(name, digest)
+        seen: list[Progress] = []
+        assert runtime.pull(name, None, seen.append).digest == digest
+        assert size.download_bytes == seen[-1].total_bytes
+        assert size.layers == 1
+        docker_api.tag(name, *tiny_image.split(":"))
+        docker_api.remove_image(name, force=True)
