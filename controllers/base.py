@@ -12,6 +12,9 @@ from typing import Any
 
 from nexus_ctl.execution.world import World
 from nexus_ctl.planning.change import Change, Step
+from nexus_ctl.planning.machine import Machine
+from nexus_ctl.planning.rollout import Incoming
+from nexus_ctl.planning.seats import Seat
 from nexus_ctl.resources.artifact import Pin
 from nexus_ctl.resources.conditions import Condition
 from nexus_ctl.resources.envelope import Ref, Resource
@@ -20,6 +23,7 @@ from nexus_ctl.resources.normal import Normal
 from nexus_ctl.resources.observed import ObservedModel, Recorded, Timing
 from nexus_ctl.resources.replica import ObservedReplica
 from nexus_ctl.resources.routing import Table
+from nexus_ctl.resources.stack import PlacementSettings
 from nexus_ctl.runtimes.port import Capabilities
 
 
@@ -35,6 +39,19 @@ class Sighting:
 
 
 @dataclass(frozen=True, slots=True)
+class Berth:
+    """One deployment's replicas as they should be, one per index.
+
+    `seat` says where those that are to be made come to lie; None where none is, or nothing is known of the memory of
+    one. `evicted` are its replicas that go in favour of another deployment.
+    """
+
+    incoming: tuple[Incoming, ...]
+    seat: Seat | None = None
+    evicted: Mapping[str, Ref] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Scene:
     """What pure planning may know besides one resource's desired and observed state."""
 
@@ -46,7 +63,10 @@ class Scene:
     models: Mapping[str, ObservedModel] = field(default_factory=dict)
     images: Mapping[str, ObservedImage] = field(default_factory=dict)
     """Container images by name; empty where the runtime has none."""
-    free_memory_bytes: int | None = None
+    machine: Machine = Machine()
+    placement: PlacementSettings = PlacementSettings()
+    berths: Mapping[Ref, Berth] = field(default_factory=dict)
+    """What each deployment's replicas should be and where they lie (`controllers/seating.py`)."""
     table_path: str = ""
     """The routing table's file, as the gateway is told."""
     refresh: bool = False

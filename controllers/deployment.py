@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-from controllers.base import Assessment, Controller, Scene, Sighting
+from controllers.base import Assessment, Berth, Controller, Scene, Sighting
 from controllers.make import KIND, differences, incoming, made_from, outgoing, probe_of
 from controllers.removal import removal
 from controllers.renaming import former_names
@@ -19,22 +19,23 @@ from nexus_ctl.engines import table as engines
 from nexus_ctl.errors import ActionError
 from nexus_ctl.execution.world import World
 from nexus_ctl.planning import rollout
-from nexus_ctl.planning.action import Withdraw
+from nexus_ctl.planning.action import CreateReplica, Withdraw
 from nexus_ctl.planning.change import Change, Reason, Step, Verb
 from nexus_ctl.planning.diff import compare
 from nexus_ctl.planning.gap import Gap, gap_of
-from nexus_ctl.planning.memory import memory_line, refusal, replica_memory
+from nexus_ctl.planning.memory import device_lines, memory_line, refusal, stop_first_reason
 from nexus_ctl.planning.plan import blocked
 from nexus_ctl.planning.replicas import Fleet, Seen, plan_replicas, with_reasons
+from nexus_ctl.planning.running import candidates, counts_of
+from nexus_ctl.planning.seats import Seat
 from nexus_ctl.planning.sizes import human_bytes
 from nexus_ctl.resources.artifact import Request
-from nexus_ctl.resources.conditions import EFFECTIVE, Condition
+from nexus_ctl.resources.conditions import EFFECTIVE, PLACED, Condition
 from nexus_ctl.resources.container import Container
 from nexus_ctl.resources.deployment import DeploymentSpec
 from nexus_ctl.resources.envelope import Ref, Resource
 from nexus_ctl.resources.field import OnChange
 from nexus_ctl.resources.launch import ReadyProbe
-from nexus_ctl.resources.memory import Estimate
 from nexus_ctl.resources.normal import Normal
 from nexus_ctl.resources.observed import ObservedDeployment, ObservedModel, ReplicaView
 from nexus_ctl.resources.replica import Health, ReplicaState
@@ -116,10 +117,11 @@ def _with_secrets(
         return replace(seen, error=f"{error.summary}: {error.detail}")
     observed = replace(seen, secrets_digest=secrets_digest)
     ours = {view.replica.name for view in seen.replicas}
-    wanted = {new.name for new in incoming(resource, observed, scene)} - ours
-    taken = frozenset(name for name in wanted if world.runtime.inspect(name) is not None)
+    running = {view.replica.name for view in seen.replicas if view.replica.state is ReplicaState.RUNNING}
+    wanted = {new.name for new in incoming(resource, observed, scene)}
+    taken = frozenset(name for name in wanted - ours if world.runtime.inspect(name) is not None)
     request = scene.models.get(resource.spec.model, ObservedModel()).request
-    header = _header(world, request) if wanted and request is not None else None
+    header = _header(world, request) if wanted - running and request is not None else None
     return replace(observed, in_the_way=taken, header=header)
 
 
@@ -148,27 +150,58 @@ def plan(ref: Ref, desired: Resource[DeploymentSpec] | None, observed: ObservedD
     stop = _obstacle(ref, desired, observed, scene)
     if stop is not None:
         return stop
-    memory = replica_memory(desired.spec, observed.header)
-    exchange, why = _strategy(desired, memory, scene)
+    berth = scene.berths[ref]
+    exchange, why = _exchange(desired, berth.seat, scene)
     fleet = Fleet(
         ref=ref,
         route=ref.name,
-        incoming=incoming(desired, observed, scene),
+        incoming=berth.incoming,
         limits=engines.launch(desired.spec).limits,
         exchange=exchange,
         exchange_reason=why,
         heal=desired.spec.drift == "heal",
         differences=lambda view, new: differences(desired, view, new),
         outgoing=outgoing,
+        evicted={name: _eviction(favoured) for name, favoured in berth.evicted.items()},
     )
     change = with_reasons(plan_replicas(fleet, seen), _recorded_reasons(desired, scene))
     if change.verb in EXCHANGES and "replace" in _protection(desired, scene):
         return blocked(ref, Reason("protected", source="request", detail="protected from replacement"), *change.reasons)
-    if change.verb is Verb.CREATE and memory is not None and observed.header is not None:
-        refused = refusal(desired.spec, observed.header, memory, scene.free_memory_bytes)
-        if refused is not None:
-            return blocked(ref, refused)
-    return replace(change, notes=_notes(desired, memory, change), gap=_gap(desired, change, scene), memory=memory)
+    refused = _refusal(desired, observed, berth.seat, scene) if _makes(change) else None
+    if refused is not None:
+        return replace(blocked(ref, refused), drift=change.drift)
+    memory = next((one.run.estimate for _, one in sorted(berth.seat.seated.items())), None) if berth.seat else None
+    notes = _notes(desired, observed, berth.seat, change, scene)
+    return replace(change, notes=notes, gap=_gap(desired, berth, change, scene), memory=memory)
+
+
+def _makes(change: Change) -> bool:
+    return any(isinstance(step.action, CreateReplica) for step in change.steps)
+
+
+def _eviction(favoured: Ref) -> Reason:
+    return Reason("evicted", source="dependency", detail=f"gives its place to {favoured}, whose priority is higher")
+
+
+def _refusal(
+    desired: Resource[DeploymentSpec], observed: ObservedDeployment, seat: Seat | None, scene: Scene
+) -> Reason | None:
+    """Why a replica that is to be made finds no place; None when it does, or when nothing is known."""
+    gpus, machine = desired.spec.resources.gpus, scene.machine
+    if gpus is not None and machine.gpus.devices.devices:
+        here = candidates(gpus, machine.gpus.devices.devices)
+        needed = max(counts_of(gpus, len(here)), default=1)
+        if len(here) < needed:
+            names = ", ".join(device.short_name for device in machine.gpus.devices.devices if not device.lost)
+            detail = f"{needed} asked for, {len(here)} of them here; there are: {names or 'none that answers'}"
+            return Reason("insufficient_gpu", "spec.resources.gpus", detail=detail)
+    elif gpus is not None and gpus.count == "auto":
+        why = machine.gpus.devices.reason or "none is seen"
+        detail = f"count: auto needs GPUs that nexusctl sees; {why}; give a number"
+        return Reason("insufficient_gpu", "spec.resources.gpus.count", detail=detail)
+    if seat is None or seat.refused is None:
+        return None
+    return refusal(desired.spec, observed.header, seat.refused, machine)
 
 
 def _obstacle(ref: Ref, desired: Resource[DeploymentSpec], observed: ObservedDeployment, scene: Scene) -> Change | None:
@@ -204,20 +237,15 @@ def _obstacle(ref: Ref, desired: Resource[DeploymentSpec], observed: ObservedDep
     return None
 
 
-def _strategy(desired: Resource[DeploymentSpec], memory: Estimate | None, scene: Scene) -> tuple[Verb, Reason | None]:
-    """Start-first only when both are known to fit (R14): by the estimate, else by the size of the file."""
-    wanted = desired.spec.rollout.strategy
-    if wanted != "auto":
-        return (Verb.REPLACE_START_FIRST if wanted == "startFirst" else Verb.REPLACE_STOP_FIRST), None
-    model, free = scene.models.get(desired.spec.model, ObservedModel()), scene.free_memory_bytes
-    size = model.artifact.size_bytes if model.artifact else model.offer.size_bytes if model.offer else None
-    if size is None or free is None:
-        return Verb.REPLACE_STOP_FIRST, Reason("memory_unknown", detail="it is unknown whether both fit")
-    need = memory.host.claim_bytes if memory is not None else size + (desired.spec.resources.memory or 0)
-    if need <= free:
+def _exchange(desired: Resource[DeploymentSpec], seat: Seat | None, scene: Scene) -> tuple[Verb, Reason | None]:
+    """Start-first only when both are known to fit (R14), or when somebody said so."""
+    if seat is not None:
+        why = seat.why_stop_first
+        return seat.exchange, None if why is None else stop_first_reason(why, scene.machine)
+    if desired.spec.rollout.strategy == "startFirst":
         return Verb.REPLACE_START_FIRST, None
-    detail = f"a second replica needs {human_bytes(need)}, {human_bytes(free)} are free while the old one runs"
-    return Verb.REPLACE_STOP_FIRST, Reason("insufficient_memory", detail=detail)
+    unknown = Reason("memory_unknown", detail="it is unknown whether both fit")
+    return Verb.REPLACE_STOP_FIRST, unknown if desired.spec.rollout.strategy == "auto" else None
 
 
 def _recorded_reasons(desired: Resource[DeploymentSpec], scene: Scene) -> list[Reason]:
@@ -234,16 +262,32 @@ def _protection(desired: Resource[DeploymentSpec], scene: Scene) -> frozenset[st
     return frozenset(recorded.protect.split(",")) if recorded is not None else desired.metadata.protect
 
 
-def _notes(desired: Resource[DeploymentSpec], memory: Estimate | None, change: Change) -> tuple[str, ...]:
-    takes = (memory_line(memory),) if memory is not None and change.steps else ()
+def _notes(
+    desired: Resource[DeploymentSpec], observed: ObservedDeployment, seat: Seat | None, change: Change, scene: Scene
+) -> tuple[str, ...]:
+    takes: list[str] = []
+    if seat is not None and seat.seated and change.steps:
+        before = {
+            view.replica.owner.replica: view.replica.name
+            for view in observed.replicas
+            if view.replica.owner is not None and view.replica.state is ReplicaState.RUNNING
+        }
+        takes = list(device_lines(seat, scene.machine, before))
+        takes = takes or [line for line in [memory_line(min(seat.seated.items())[1].run.estimate)] if line]
+        takes += [f"evicts {name}" for name in seat.evicts]
+    elif _makes(change) and desired.spec.resources.gpus is not None:
+        why = scene.machine.gpus.devices.reason or "nothing is known of its memory"
+        takes = [f"memory: unknown on the GPUs ({why}); the engine picks them"]
     order = EXCHANGES.get(change.verb)
     if order is None:
-        return takes
+        return tuple(takes)
     name, steps = order
     return (*takes, f"strategy {desired.spec.rollout.strategy} -> {name}", f"order: {steps}")
 
 
-def _gap(desired: Resource[DeploymentSpec], change: Change, scene: Scene) -> Gap | None:
+def _gap(desired: Resource[DeploymentSpec], berth: Berth, change: Change, scene: Scene) -> Gap | None:
+    if berth.evicted and len(berth.evicted) >= desired.spec.replicas:
+        return Gap(None)
     alone = desired.spec.replicas == 1
     if not alone or change.verb not in (Verb.REPLACE_STOP_FIRST, Verb.RESTART):
         return None
@@ -290,13 +334,35 @@ def assess(
         conditions.append(Condition("Suspended", "True", "Declared", "spec.suspend is true"))
     if desired is not None:
         conditions += _effective(desired.spec, healthy)
+        conditions += _placed(desired, observed, scene)
     ended = any(view.replica.exit is not None for view in current)
     columns = {"REPLICAS": f"{len(routed)}/{wanted}", "MODEL": desired.spec.model if desired is not None else "-"}
+    columns["GPU"] = ",".join(dict.fromkeys(_devices_of(started, scene))) or "-"
     return Assessment(
         tuple(conditions),
         _lifecycle(wanted, len(started), len(routed), ended),
         columns,
     )
+
+
+def _devices_of(views: list[ReplicaView], scene: Scene) -> list[str]:
+    """Names of the devices that running replicas lie on."""
+    placed = [scene.machine.placed.get(view.replica.name) for view in views]
+    return [scene.machine.name_of(device) for one in placed if one is not None for device in one.devices]
+
+
+def _placed(desired: Resource[DeploymentSpec], observed: ObservedDeployment, scene: Scene) -> list[Condition]:
+    """Where the replicas lie and what is counted on for them, or why one has no place; nothing where nothing is known."""
+    seat = scene.berths[desired.ref].seat
+    if seat is not None and seat.refused is not None:
+        why = refusal(desired.spec, observed.header, seat.refused, scene.machine)
+        return [Condition(PLACED, "False", "DoesNotFit", why.detail)]
+    lines = []
+    for view in observed.replicas:
+        claims = scene.machine.held_by(view.replica.name)
+        where = (f"{scene.machine.name_of(place)} {human_bytes(size)}" for place, size in claims.items())
+        lines += [f"{view.replica.name}: {', '.join(where)}"] if claims else []
+    return [Condition(PLACED, "True", "CountedOn", "; ".join(lines))] if lines else []
 
 
 def _effective(spec: DeploymentSpec, ready: list[ReplicaView]) -> list[Condition]:
@@ -310,7 +376,7 @@ def _effective(spec: DeploymentSpec, ready: list[ReplicaView]) -> list[Condition
 
 def _current(desired: Resource[DeploymentSpec], observed: ObservedDeployment, scene: Scene) -> list[ReplicaView]:
     """The replicas that are what is declared."""
-    by_index = dict(enumerate(incoming(desired, observed, scene)))
+    by_index = dict(enumerate(scene.berths[desired.ref].incoming))
     owned = [(view, view.replica.owner.replica) for view in observed.replicas if view.replica.owner is not None]
     return [view for view, i in owned if i in by_index and not differences(desired, view, by_index[i])]
 

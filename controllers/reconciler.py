@@ -13,17 +13,23 @@ from controllers.base import Assessment, Scene, Sighting
 from controllers.gateway import KIND as GATEWAY
 from controllers.image import KIND as IMAGE
 from controllers.image import named_by
+from controllers.make import KIND as DEPLOYMENT
 from controllers.renaming import former_names
+from controllers.seating import berths
 from controllers.table import CONTROLLERS
 from nexus_ctl.errors import Blocked
 from nexus_ctl.execution.world import World
 from nexus_ctl.planning.change import REMOVING, Change, Reason, Verb
+from nexus_ctl.planning.machine import Machine, device_changes
 from nexus_ctl.planning.plan import Plan, assemble, blocked
 from nexus_ctl.resources.declared import Stack, dependencies, references
+from nexus_ctl.resources.device import GpuUse
 from nexus_ctl.resources.envelope import Metadata, Ref, Resource
 from nexus_ctl.resources.kinds import KINDS
 from nexus_ctl.resources.normal import Normal
 from nexus_ctl.resources.observed import Recorded
+from nexus_ctl.resources.placed import Placed
+from nexus_ctl.resources.replica import ReplicaState
 
 PRUNE_SHARE = 0.3
 PRUNE_FLOOR = 3
@@ -80,7 +86,8 @@ def look(world: World, stack: Stack, scene: Scene, recorded: Mapping[Ref, Record
     scene = replace(
         scene,
         recorded=recorded,
-        free_memory_bytes=world.free_memory(),
+        machine=_machine(world, sighting, scene.set, desired),
+        placement=stack.settings.placement,
         refresh=options.refresh,
         removal="delete" if options.delete else "prune",
     )
@@ -99,8 +106,24 @@ def look(world: World, stack: Stack, scene: Scene, recorded: Mapping[Ref, Record
             normal = controller.applied(value)
             if ref not in applied and normal is not None:
                 applied[ref] = normal
+    declared = {ref: resource for ref, resource in desired.items() if ref.kind == DEPLOYMENT}
+    planned = declared if options.only is None else {ref: declared[ref] for ref in options.only & declared.keys()}
+    scene = replace(scene, berths=berths(planned, observed, scene))
     needed = {user: ref for ref, (_, users) in images.items() for user in users}
     return Look(scene, desired, observed, recorded, applied, needed)
+
+
+def _machine(world: World, sighting: Sighting, set_name: str, desired: Mapping[Ref, Resource[Any]]) -> Machine:
+    """The machine's memory. The driver is asked only where GPUs are declared or held."""
+    running = [replica for replica in sighting.replicas if replica.state is ReplicaState.RUNNING]
+    placed = {r.name: found for r in running if r.owner and (found := Placed.from_label(r.owner.placement)) is not None}
+    asked = any(ref.kind == DEPLOYMENT and item.spec.resources.gpus is not None for ref, item in desired.items())
+    return Machine(
+        gpus=world.gpus(running) if asked or any(one.devices for one in placed.values()) else GpuUse(),
+        free_bytes=world.free_memory(),
+        placed=placed,
+        ours=frozenset(r.name for r in running if r.owner is not None and r.owner.set == set_name),
+    )
 
 
 def _images(
@@ -141,6 +164,7 @@ def reconcile(stack: Stack, seen: Look, options: Options, runtime: str = "") -> 
         inputs=stack.inputs,
         orphans=tuple(sorted(undeclared - remove - renamed.keys())) if options.only is None else (),
         runtime=runtime or seen.scene.capabilities.driver,
+        devices=device_changes(ordered, seen.scene.machine),
     )
 
 
@@ -240,6 +264,10 @@ def _edges(seen: Look, changes: list[Change]) -> Mapping[Ref, frozenset[Ref]]:
             edges[change.ref] = dependencies(resource) | ({image} if image is not None else set())
         else:
             edges[change.ref] = _applied_references(change.ref, seen)
+    for ref, berth in seen.scene.berths.items():
+        if ref in edges and berth.evicted:
+            for favoured in set(berth.evicted.values()) & edges.keys():
+                edges[favoured] |= {ref}  # its place is free only when they are gone
     leaving = next((c.ref for c in changes if c.ref.kind == GATEWAY and c.verb in REMOVING), None)
     if leaving is not None:
         # What answers last leaves last: the gateway goes after the routes have left its table.

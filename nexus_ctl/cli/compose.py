@@ -32,6 +32,8 @@ from nexus_ctl.planning.action import Pool
 from nexus_ctl.resources.declared import Stack
 from nexus_ctl.resources.secret import ValueFrom
 from nexus_ctl.routing.file import RoutingFile
+from nexus_ctl.runtimes import nvml
+from nexus_ctl.runtimes.gpu_use import gpu_use
 from nexus_ctl.runtimes.probe import HttpProber
 from nexus_ctl.runtimes.process.programs import default_programs
 from nexus_ctl.runtimes.process.runtime import ProcessRuntime
@@ -99,6 +101,7 @@ class LocalWorkspace:
             fingerprint=lambda values: secrets.fingerprint(secrets.instance_key(self.state_dir), values),
             clock=self.clock,
             free_memory=available_memory,
+            gpus=lambda replicas: gpu_use(nvml.devices(), replicas),
         )
         scene = Scene(
             set=self.stack.name,

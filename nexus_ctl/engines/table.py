@@ -54,7 +54,7 @@ def launch(spec: DeploymentSpec) -> LaunchSpec:
         gpus=None
         if gpus is None
         else GpuRequest(
-            count=ALL_GPUS if count == "all" else count or 0,
+            count=count if isinstance(count, int) else ALL_GPUS if count is not None else 0,
             ids=tuple(gpus.ids or ()),
             capabilities=tuple(gpus.capabilities),
         ),

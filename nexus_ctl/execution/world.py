@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from nexus_ctl.artifacts.port import Artifacts
 from nexus_ctl.clock import Clock
+from nexus_ctl.resources.device import GpuUse
 from nexus_ctl.resources.envelope import Ref
 from nexus_ctl.resources.image import Credentials, RegistryLogin
+from nexus_ctl.resources.replica import ObservedReplica
 from nexus_ctl.resources.secret import ValueFrom
 from nexus_ctl.routing.port import Routing
 from nexus_ctl.runtimes.port import Images, Runtime
@@ -38,6 +40,8 @@ class World:
     clock: Clock
     free_memory: Callable[[], int | None]
     """Bytes of host memory that new processes may take; None when unknown."""
+    gpus: Callable[[Sequence[ObservedReplica]], GpuUse]
+    """The machine's GPUs now, and what each of these replicas uses of them."""
 
     def credentials(self, login: RegistryLogin | None) -> Credentials | None:
         """A login with its password read now. Raises Terminal."""

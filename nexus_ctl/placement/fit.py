@@ -14,32 +14,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
 from nexus_ctl.placement import exact
-from nexus_ctl.resources.device import Device
 from nexus_ctl.resources.memory import HOST
-from nexus_ctl.resources.placement import Assignment, Decision, Demand, Option, Placement, Room, Verdict, Weighed
-
-
-def rooms(
-    devices: Iterable[Device],
-    ours_bytes: Mapping[str, int],
-    budgets: Mapping[str, int],
-    reserve_bytes: Mapping[str, int],
-) -> tuple[Room, ...]:
-    """What the devices offer. `ours_bytes` is what nexusctl's own replicas use there now, by the driver's account.
-
-    A device without a budget offers all of it. Maps are by device id.
-    """
-    return tuple(
-        Room(
-            id=device.id,
-            total_bytes=device.total_bytes,
-            budget_bytes=min(budgets.get(device.id, device.total_bytes), device.total_bytes),
-            others_bytes=max(0, device.used_bytes + device.reserved_bytes - ours_bytes.get(device.id, 0)),
-            reserve_bytes=reserve_bytes.get(device.id, 0),
-            lost=device.lost,
-        )
-        for device in devices
-    )
+from nexus_ctl.resources.placement import (
+    Assignment,
+    Decision,
+    Demand,
+    Option,
+    Placement,
+    Remedy,
+    RemedyKind,
+    Room,
+    Verdict,
+    Weighed,
+)
 
 
 def fit(
@@ -209,26 +196,27 @@ def _weigh(
     return tuple(weighed)
 
 
-def _remedies(demand: Demand, option: Option, floor: _Floor, weighed: Sequence[Weighed]) -> tuple[str, ...]:
+def _remedies(demand: Demand, option: Option, floor: _Floor, weighed: Sequence[Weighed]) -> tuple[Remedy, ...]:
     """What would make the smallest option fit, cheapest first."""
-    lines = []
+    found = []
     if floor.budget_left is not None and option.total_bytes > floor.budget_left:
-        lines.append(f"raise the stack's memory budget by {option.total_bytes - floor.budget_left} bytes")
+        found.append(Remedy(RemedyKind.STACK_BUDGET, bytes=option.total_bytes - floor.budget_left))
     short = sorted((w for w in weighed if w.verdict is Verdict.SHORT), key=lambda w: (w.missing_bytes, w.room))
-    for found in short:
-        room = floor.rooms[found.room]
-        if room.total_bytes - room.reserve_bytes < found.needed_bytes:
-            lines.append(f"{found.room} is too small: {room.total_bytes} bytes in all")
+    for one in short:
+        room = floor.rooms[one.room]
+        if room.total_bytes - room.reserve_bytes < one.needed_bytes:
+            found.append(Remedy(RemedyKind.TOO_SMALL, one.room, room.total_bytes))
             continue
-        lines.append(f"free {found.missing_bytes} bytes on {found.room}")
+        found.append(Remedy(RemedyKind.FREE, one.room, one.missing_bytes))
         if room.budget_bytes < room.total_bytes - room.others_bytes - room.reserve_bytes:
-            lines.append(f"raise the budget of {found.room} by up to {found.missing_bytes} bytes")
+            found.append(Remedy(RemedyKind.BUDGET, one.room, one.missing_bytes))
     elsewhere = (w for w in weighed if w.verdict is Verdict.PINNED_ELSEWHERE)
-    lines += [f"allow {w.room}" for w in elsewhere if w.open_bytes >= w.needed_bytes]
+    found += [Remedy(RemedyKind.ALLOW, w.room) for w in elsewhere if w.open_bytes >= w.needed_bytes]
     fitting = sum(w.verdict is Verdict.FITS and w.room != HOST for w in weighed)
     if len(option.claims) > 1 and fitting < len(option.claims):
-        lines.append(f"{len(option.claims)} devices are needed, {fitting} have room")
+        words = f"{len(option.claims)} devices are needed, {fitting} have room"
+        found.append(Remedy(RemedyKind.MORE_ROOMS, words))
     if option.claims and not floor.allowed(demand):
-        pinned = f"it is pinned to {', '.join(sorted(demand.pins))}; " if demand.pins else ""
-        lines.append(f"{pinned}no such device is here" if pinned else "add a device")
-    return tuple(lines)
+        words = f"it is pinned to {', '.join(sorted(demand.pins))}; no such device is here" if demand.pins else ""
+        found.append(Remedy(RemedyKind.MORE_ROOMS, words or "add a device"))
+    return tuple(found)

@@ -30,21 +30,24 @@ def ways(
     settings: EngineSettings,
     devices: Sequence[Accelerator],
     *,
-    max_devices: int = 1,
+    counts: Sequence[int] = (1,),
     partial: bool = False,
 ) -> tuple[Way, ...]:
-    """In order of preference: whole on one device, evenly over 2 to `max_devices`, then with fewer and fewer layers.
+    """In order of preference: whole, over each of `counts` devices in turn, then on one with fewer and fewer layers.
 
-    Without devices the one way is the host. `gpu_layers` given in the settings is kept, and then nothing is partial.
-    Raises ValueError as `estimate` does.
+    Without devices the one way is the host. Settings that are given are kept: `gpu_layers` (then nothing is partial),
+    and over several devices `split_mode` and `tensor_split`. Raises ValueError as `estimate` does.
     """
     layers = len(read_shape(header).layers) + 1
     if not devices or settings.gpu_layers == 0:
         return (_way("on the host", header, replace(settings, gpu_layers=0), ()),)
-    found = [_way("whole", header, replace(settings, split_mode="none", main_gpu=0), devices[:1])]
-    for count in range(2, min(max_devices, len(devices)) + 1):
-        even = replace(settings, split_mode="layer", tensor_split=(1.0,) * count)
-        found.append(_way(f"over {count} devices", header, even, devices[:count]))
+    found = []
+    for count in (count for count in counts if count <= len(devices)):
+        if count == 1:
+            found.append(_way("whole", header, replace(settings, split_mode="none", main_gpu=0), devices[:1]))
+        else:
+            shares = settings.tensor_split or (1.0,) * count
+            found.append(_way(f"over {count} devices", header, replace(settings, tensor_split=shares), devices[:count]))
     if partial and settings.gpu_layers is None:
         for kept in range(layers - 1, 0, -1):
             fewer = replace(settings, split_mode="none", main_gpu=0, gpu_layers=kept)

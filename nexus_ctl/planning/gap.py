@@ -17,12 +17,15 @@ from nexus_ctl.resources.quantity import format_duration
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Seconds without service until the new replica answers. `usual_seconds` is None where nothing was measured."""
+    """Seconds without service until the new replica answers. `usual_seconds` is None where nothing was measured;
+    `most_seconds` is None where nothing bounds it: an evicted service comes back when there is room."""
 
-    most_seconds: float
+    most_seconds: float | None
     usual_seconds: float | None = None
 
     def __str__(self) -> str:
+        if self.most_seconds is None:
+            return "until there is room for it again"
         usual = f": about {self.usual_seconds:.1f}s as measured before" if self.usual_seconds is not None else ""
         return f"until the new replica is ready{usual}, at most {format_duration(self.most_seconds)}"
 

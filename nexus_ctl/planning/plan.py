@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from nexus_ctl.errors import Bug
 from nexus_ctl.planning.action import Action, subject
 from nexus_ctl.planning.change import REMOVING, Change, Reason, Verb, on_the_way
+from nexus_ctl.planning.machine import DeviceChange
 from nexus_ctl.resources.declared import Input
 from nexus_ctl.resources.envelope import Ref
 
@@ -53,6 +54,8 @@ class Plan:
     orphans: tuple[Ref, ...] = ()
     runtime: str = ""
     """The driver and why it was chosen."""
+    devices: tuple[DeviceChange, ...] = ()
+    """The GPUs before and after."""
 
     def __str__(self) -> str:
         """One line per action, stable: the form that golden tests compare."""
@@ -70,7 +73,7 @@ class Plan:
     @property
     def destroys(self) -> bool:
         """Whether anything of the user's goes away or stops answering, so that a person should be asked."""
-        return any(c.verb in REMOVING or c.destroys_data or c.restarts for c in self.changes)
+        return any(c.verb in REMOVING or c.destroys_data or c.restarts or c.gap for c in self.changes)
 
     def summary(self) -> Mapping[Verb, int]:
         """How many changes of each verb."""

@@ -40,6 +40,8 @@ class Fleet:
     """Why a replica is not what its index should be; empty = current."""
     outgoing: Callable[[ReplicaView, str], Outgoing]
     """A replica that leaves, given the name it is published under."""
+    evicted: Mapping[str, Reason] = field(default_factory=dict)
+    """Replicas that go though they are current, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,24 @@ def plan_replicas(fleet: Fleet, seen: Seen) -> Change:
     return _change(fleet, seen, pieces)
 
 
+def changing(
+    incoming: Sequence[Incoming],
+    replicas: Sequence[ReplicaView],
+    differences: Callable[[ReplicaView, Incoming], tuple[Reason, ...]],
+) -> tuple[Mapping[int, ReplicaView], tuple[int, ...]]:
+    """Which indices will be exchanged, with the replica that gives way, and at which nothing runs."""
+    exchanged: dict[int, ReplicaView] = {}
+    fresh = []
+    for new in incoming:
+        index = new.replica.owner.replica
+        running = [v for v in replicas if _index(v) == index and v.replica.state is ReplicaState.RUNNING]
+        if not running:
+            fresh.append(index)
+        elif all(differences(view, new) for view in running):
+            exchanged[index] = running[0]
+    return exchanged, tuple(fresh)
+
+
 def _index(view: ReplicaView) -> int:
     return view.replica.owner.replica if view.replica.owner is not None else -1
 
@@ -93,6 +113,9 @@ def _settle(fleet: Fleet, seen: Seen, incoming: Incoming, here: Sequence[Replica
     differences = {view.replica.name: fleet.differences(view, incoming) for view in here}
     running = [view for view in here if view.replica.state is ReplicaState.RUNNING]
     current = [view for view in running if not differences[view.replica.name]]
+    if current and current[0].replica.name in fleet.evicted:
+        why = fleet.evicted[current[0].replica.name]
+        return [Piece(_leave(fleet, seen, view), (why,), Verb.UPDATE) for view in here]
     if current:
         spare = [view for view in here if view is not current[0]]
         return [*_keep(fleet, seen, incoming, current[0]), *_clear(fleet, seen, spare)]

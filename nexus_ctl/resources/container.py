@@ -13,13 +13,17 @@ Capability = Literal["gpu", "compute", "utility", "graphics", "video", "display"
 
 
 class Gpus(Spec):
-    """GPUs per replica: exactly one of `count` and `ids`. The process runtime has none to give."""
+    """GPUs per replica: exactly one of `count` and `ids`. The process runtime has none to give.
 
-    count: Literal["all"] | Annotated[int, Field(ge=1, le=64)] | None = None
-    """How many, or `all`."""
+    Where nexusctl sees the GPUs, the plan says which ones a replica gets, and how much of each it counts on."""
+
+    count: Literal["auto", "all"] | Annotated[int, Field(ge=1, le=64)] | None = None
+    """How many; `auto` is the fewest that hold the whole model, `all` every one there is."""
     ids: Annotated[list[str] | None, Field(min_length=1)] = None
     """Which, in the order the engine sees them: indices (`"0"`), UUIDs (`GPU-...`) or CDI names
     (`nvidia.com/gpu=0`)."""
+    memory: Annotated[Bytes | None, Field(gt=0)] = None
+    """What to count on for each GPU, in place of the estimate. For vLLM it is also what the engine is given."""
     capabilities: Annotated[list[Capability], Field(min_length=1)] = ["gpu"]
     """What the driver makes available inside."""
 

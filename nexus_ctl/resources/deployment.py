@@ -10,6 +10,7 @@ from nexus_ctl.resources.container import Container, Gpus
 from nexus_ctl.resources.custom import Custom
 from nexus_ctl.resources.field import INERT, LIVE, REPLACE, REPLACED_BY_CONTENT, Spec, as_map, refers_to
 from nexus_ctl.resources.llama_cpp import LlamaCpp
+from nexus_ctl.resources.placement import Strategy
 from nexus_ctl.resources.quantity import Bytes, Duration
 from nexus_ctl.resources.secret import EnvValue
 from nexus_ctl.resources.vllm import Vllm
@@ -45,6 +46,17 @@ class Resources(Spec):
     """Memory per replica beyond the mapped model file."""
     gpus: Annotated[Gpus | None, REPLACE] = None
     """GPUs per replica; none when left out."""
+
+
+class Placing(Spec):
+    """On which of the machine's GPUs a replica comes to lie. Looked at when one is made; none is ever moved."""
+
+    strategy: Strategy | None = None
+    """`pack` fills the fullest GPU that fits, `spread` takes the emptiest; the Stack's when left out."""
+    priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
+    """Higher ones are placed first. One that finds no place evicts replicas of lower priority; the plan names them."""
+    partial_offload: bool = False
+    """llama.cpp: leave as many layers as must be in the machine's RAM where no GPU holds the whole model; slower."""
 
 
 class Probe(Spec):
@@ -87,6 +99,8 @@ class DeploymentSpec(Spec):
     """Environment variables of the engine."""
     resources: Annotated[Resources, LIVE] = Resources()
     """What a replica may use of the machine."""
+    placement: Annotated[Placing, INERT] = Placing()
+    """On which GPUs a replica comes to lie."""
     container: Annotated[Container, REPLACE] = Container()
     """What its containers may do; only for runtimes that have containers."""
     probe: Annotated[Probe, INERT] = Probe()

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 DeviceKind = Literal["gpu", "mig", "host"]
@@ -43,6 +44,13 @@ class Device:
     compute_capability: str = ""
     lost: bool = False
 
+    @property
+    def short_name(self) -> str:
+        """As people call it: `gpu0`, `gpu0/MIG-5c6b4bd3` for a slice, `host`."""
+        if self.kind == "host":
+            return self.id
+        return f"gpu{self.index}/{self.id[:12]}" if self.kind == "mig" else f"gpu{self.index}"
+
 
 @dataclass(frozen=True, slots=True)
 class DeviceList:
@@ -50,3 +58,12 @@ class DeviceList:
 
     devices: tuple[Device, ...]
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GpuUse:
+    """The devices, and how much of each nexusctl's own replicas use by the driver's account: device id → replica name →
+    bytes. Where the driver does not tell a process's share, the replica is not in it."""
+
+    devices: DeviceList = DeviceList(())
+    ours: Mapping[str, Mapping[str, int]] = field(default_factory=dict)

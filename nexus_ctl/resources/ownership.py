@@ -19,8 +19,8 @@ class Ownership:
 
     `instance` is the install (random per state directory), `set` the stack's name, `spec_hash` R7's hash, `spec` the
     canonical JSON of the normal form it was made from (no secret is ever in a spec), `model_digest` the identity of
-    the model's bytes, `secrets_digest` a keyed HMAC, `version` the nexusctl that
-    made it, which never decides anything.
+    the model's bytes, `secrets_digest` a keyed HMAC, `placement` where it lies (`resources/placed.py`), `version` the
+    nexusctl that made it. The last two never decide whether a replica is current.
     """
 
     instance: str
@@ -35,6 +35,7 @@ class Ownership:
     image_digest: str = ""
     secrets_digest: str = ""
     protected: str = ""
+    placement: str = ""
     version: str = ""
 
     def labels(self) -> dict[str, str]:

@@ -105,9 +105,33 @@ class Weighed:
         return f"{self.room}: {self.verdict} ({self.needed_bytes} needed, {self.open_bytes} open)"
 
 
+class RemedyKind(StrEnum):
+    """What somebody could do. The value is the sentence; `{room}` and `{size}` are filled in by who prints it."""
+
+    FREE = "free {size} on {room}"
+    BUDGET = "raise the budget of {room} by up to {size}"
+    STACK_BUDGET = "raise the stack's memory budget by {size}"
+    TOO_SMALL = "{room} is too small: {size} in all"
+    ALLOW = "allow {room}"
+    MORE_ROOMS = "{room}"
+    """In words of its own: the number of devices is not enough."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """One thing that would help. `room` is a device's id (or words of their own), `bytes` what it is about."""
+
+    kind: RemedyKind
+    room: str = ""
+    bytes: int = 0
+
+    def __str__(self) -> str:
+        return self.kind.value.format(room=self.room, size=f"{self.bytes} bytes")
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What became of one demand. `weighed` speaks of the option taken, or of the last one tried where none fits.
+    """What became of one demand. `weighed` speaks of the option taken, or of the smallest one where none fits.
 
     `remedies` says what would make it fit, cheapest first; empty when it does.
     """
@@ -115,7 +139,7 @@ class Decision:
     demand: str
     assignment: Assignment | None
     weighed: tuple[Weighed, ...]
-    remedies: tuple[str, ...] = ()
+    remedies: tuple[Remedy, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from pydantic import Field
 
 from nexus_ctl.resources.field import FORBIDDEN, INERT, REPLACE, Spec, as_map, as_set
 from nexus_ctl.resources.image import PullPolicy, RegistryLogin
-from nexus_ctl.resources.quantity import LocalPath
+from nexus_ctl.resources.placement import Strategy
+from nexus_ctl.resources.quantity import Bytes, LocalPath
 
 Listen = Annotated[str, Field(pattern=r"^(\d{1,3}(\.\d{1,3}){3}|\[[0-9a-fA-F:]+\]|localhost):\d{1,5}$")]
 
@@ -63,6 +64,20 @@ class Parallelism(Spec):
     """Calls to the runtime."""
 
 
+class PlacementSettings(Spec):
+    """How much of the machine's memory replicas may take together, and on which GPUs they come to lie first."""
+
+    strategy: Strategy = "pack"
+    """`pack` fills the fullest GPU that fits, `spread` takes the emptiest."""
+    reserve: Annotated[Bytes, Field(ge=0)] = 0
+    """Bytes of each GPU that stay free for others."""
+    budgets: dict[str, Bytes] = {}
+    """At most so much of one place: by GPU index (`"0"`), UUID (`GPU-...`, `MIG-...`), or `host` for the machine's
+    RAM."""
+    total: Annotated[Bytes | None, Field(gt=0)] = None
+    """At most so much in all places together, for this stack."""
+
+
 class Environment(Spec):
     """One environment: what `-e NAME` lays over the base."""
 
@@ -85,5 +100,7 @@ class StackSpec(Spec):
     """Where history, events and journal are kept."""
     parallelism: Annotated[Parallelism, INERT] = Parallelism()
     """How many actions of one class run at once."""
+    placement: Annotated[PlacementSettings, INERT] = PlacementSettings()
+    """How much memory replicas may take, and where they come to lie first."""
     environments: Annotated[dict[str, Environment], as_map(INERT)] = {}
     """Environments by name."""

@@ -10,11 +10,12 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from nexus_ctl.planning.action import subject
+from nexus_ctl.planning.action import CreateReplica, subject
 from nexus_ctl.planning.change import SYMBOLS, Change, Reason, Verb
 from nexus_ctl.planning.plan import FORMAT_VERSION, Node, Plan
 from nexus_ctl.planning.sizes import human_bytes
 from nexus_ctl.resources.envelope import Ref
+from nexus_ctl.resources.placed import Placed
 from nexus_ctl.views.diagnostics import Style, plain
 
 ROLES: Mapping[Verb, str] = {
@@ -49,7 +50,8 @@ INDENT = " " * 8
 
 def text(plan: Plan, *, store_revision: int | None = None, style: Style = plain) -> str:
     """The plan for people: header, drift, actions, what is left alone, summary. Ends with a newline."""
-    blocks = [[_header(plan, store_revision)], _drift(plan, style), _actions(plan, style), _kept(plan), _left(plan)]
+    blocks = [[_header(plan, store_revision)], _drift(plan, style), _actions(plan, style), _devices(plan)]
+    blocks += [_kept(plan), _left(plan)]
     return "\n\n".join("\n".join(block) for block in [*blocks, [style("summary", summary(plan))]] if block) + "\n"
 
 
@@ -121,6 +123,17 @@ def value(of: Any) -> str:
     return "unset" if of is None else json.dumps(of, ensure_ascii=False)
 
 
+def _devices(plan: Plan) -> list[str]:
+    """The GPUs that the plan fills or empties: all of them together, where an action tells only its own part."""
+    moved = [one for one in plan.devices if one.before_bytes != one.after_bytes]
+    lines = [
+        f"  {one.name}  {human_bytes(one.total_bytes)} {one.model}: "
+        f"{human_bytes(one.before_bytes)} used -> {human_bytes(one.after_bytes)}"
+        for one in moved
+    ]
+    return ["Devices:", *lines] if lines else []
+
+
 def _kept(plan: Plan) -> list[str]:
     """What is left alone though something moves, and what is left alone on purpose."""
     moved = any(change.verb is not Verb.NO_OP for change in plan.changes)
@@ -156,6 +169,17 @@ def to_json(plan: Plan, *, store_revision: int | None = None) -> dict[str, Any]:
             {"ref": str(change.ref), "reasons": [_reason_json(reason) for reason in change.reasons]}
             for change in plan.blocked
         ],
+        "devices": [
+            {
+                "id": one.id,
+                "name": one.name,
+                "model": one.model,
+                "totalBytes": one.total_bytes,
+                "usedBeforeBytes": one.before_bytes,
+                "usedAfterBytes": one.after_bytes,
+            }
+            for one in plan.devices
+        ],
         "orphans": [str(ref) for ref in plan.orphans],
         "summary": {
             **{verb.value: plan.summary().get(verb, 0) for verb in Verb},
@@ -179,6 +203,7 @@ def _json(plan: Plan, change: Change, nodes: Sequence[Node], ids: Mapping[Ref, i
         "gap": str(change.gap or ""),
         "gapSeconds": {"usual": change.gap.usual_seconds, "atMost": change.gap.most_seconds} if change.gap else None,
         "memory": change.memory.to_json() if change.memory is not None else None,
+        "placements": list(_placements(change)),
         "destroysData": change.destroys_data,
         "untouched": list(change.untouched),
         "steps": [
@@ -192,6 +217,20 @@ def _json(plan: Plan, change: Change, nodes: Sequence[Node], ids: Mapping[Ref, i
             for node in nodes
         ],
     }
+
+
+def _placements(change: Change) -> Iterator[dict[str, Any]]:
+    """Where each replica that is made comes to lie, as its label will say."""
+    for step in change.steps:
+        if isinstance(step.action, CreateReplica):
+            placed = Placed.from_label(step.action.replica.owner.placement)
+            if placed is not None:
+                yield {
+                    "replica": step.action.replica.name,
+                    "option": placed.option,
+                    "devices": list(placed.devices),
+                    "claimBytes": dict(placed.claims),
+                }
 
 
 def _reason_json(reason: Reason) -> dict[str, Any]:

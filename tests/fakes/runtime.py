@@ -13,6 +13,9 @@ Knobs, most of them keyed by the Deployment's name (`owner.name`), so that a tes
     exits            deployment → Exit: the engine ends at once after each start (a bad model)
     memory_bytes     what all running replicas may use together; `memory_use` per deployment, else the declared limit;
                      `peak_memory_bytes` is the most that ever was asked for at one time
+    gpus             device id → bytes it has; a replica takes of each what its placement label claims, and dies of
+                     memory when a device is over; `gpu_others` are bytes that strangers use of one,
+                     `peak_gpu_bytes` the most that ever was used of one
     reachable        False: every call raises RuntimeUnreachable
     missing_files    host paths that do not exist; `files` gives the others a content
 
@@ -29,8 +32,10 @@ from datetime import datetime
 from typing import Any
 
 from nexus_ctl.errors import NameInUse, NotFound, Refused, RuntimeUnreachable, Terminal
+from nexus_ctl.resources.device import Device, DeviceList, GpuUse
 from nexus_ctl.resources.launch import HOST, PORT, LaunchSpec, Limits, ReadyProbe
 from nexus_ctl.resources.ownership import Ownership
+from nexus_ctl.resources.placed import Placed
 from nexus_ctl.resources.replica import Exit, Health, ObservedReplica, Replica, ReplicaState
 from nexus_ctl.runtimes.port import Capabilities
 from tests.fakes.clock import FakeClock
@@ -90,6 +95,9 @@ class FakeRuntime:
         self.memory_bytes = memory_bytes
         self.memory_use: dict[str, int] = {}
         self.peak_memory_bytes = 0
+        self.gpus: dict[str, int] = {}
+        self.gpu_others: dict[str, int] = {}
+        self.peak_gpu_bytes: dict[str, int] = {}
         self.reachable = True
         self.files: dict[str, str] = {}
         self.missing_files: set[str] = set()
@@ -206,6 +214,18 @@ class FakeRuntime:
         told = self.answers.get(thing.deployment, {})
         return {path: told[path] for path in paths if path in told}
 
+    # the driver
+
+    def gpu_use(self, replicas: Sequence[ObservedReplica] = ()) -> GpuUse:
+        """The devices, with what each running replica takes of them."""
+        found, ours = [], {}
+        for index, (device, total) in enumerate(self.gpus.items()):
+            taken = {t.name: c for t in self._running() if (c := self._claims(t).get(device, 0))}
+            ours[device] = {r.name: taken[r.name] for r in replicas if r.name in taken}
+            used = sum(taken.values()) + self.gpu_others.get(device, 0)
+            found.append(Device(device, "Fake GPU", "gpu", index, total, total - used, used))
+        return GpuUse(DeviceList(tuple(found), "" if found else "the fake driver knows no GPU"), ours)
+
     # acts of the outside world
 
     def crash(self, name: str, how: Exit = ABORTED) -> None:
@@ -272,6 +292,22 @@ class FakeRuntime:
     def _use(self, thing: Thing) -> int:
         return self.memory_use.get(thing.deployment, thing.limits.memory_bytes or 0)
 
+    def _running(self) -> list[Thing]:
+        return [thing for thing in self.things.values() if thing.state is ReplicaState.RUNNING]
+
+    def _claims(self, thing: Thing) -> Mapping[str, int]:
+        placed = Placed.from_label(thing.owner.placement) if thing.owner is not None else None
+        return placed.claims if placed is not None else {}
+
+    def _gpus_are_over(self) -> bool:
+        """Whether any device is asked for more than it has; the most asked for is kept."""
+        asked = {
+            device: sum(self._claims(t).get(device, 0) for t in self._running()) + self.gpu_others.get(device, 0)
+            for device in self.gpus
+        }
+        self.peak_gpu_bytes = {d: max(size, self.peak_gpu_bytes.get(d, 0)) for d, size in asked.items()}
+        return any(size > self.gpus[device] for device, size in asked.items())
+
     def _run(self, thing: Thing, secrets: Mapping[str, str]) -> None:
         assert thing.launch is not None
         self._next_port += 1
@@ -281,9 +317,9 @@ class FakeRuntime:
         thing.address, thing.pid, thing.deaf = f"http://{listen}", self._next_pid, False
         thing.started, thing.started_at = self.clock.monotonic(), self.clock.now()
         thing.secrets = dict(secrets)
-        used = sum(self._use(t) for t in self.things.values() if t.state is ReplicaState.RUNNING)
+        used = sum(self._use(t) for t in self._running())
         self.peak_memory_bytes = max(self.peak_memory_bytes, used)
-        if self.memory_bytes is not None and used > self.memory_bytes:
+        if self._gpus_are_over() or (self.memory_bytes is not None and used > self.memory_bytes):
             self._end(thing, Exit(137, 9, out_of_memory=True))
         elif thing.deployment in self.exits:
             self._end(thing, self.exits[thing.deployment])

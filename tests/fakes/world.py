@@ -49,12 +49,15 @@ class FakeWorld:
     free_bytes: int | None = 64 * 2**30
     containers: bool = False
     """Whether the runtime has images."""
+    gpus: dict[str, int] = field(default_factory=dict)
+    """Bytes of each GPU, by id; none = the runtime hands out none."""
 
     def __post_init__(self) -> None:
-        plain = Capabilities(driver="fake", fractional_cpu=True, gpus=False, images=False)
+        plain = Capabilities(driver="fake", fractional_cpu=True, gpus=bool(self.gpus), images=False)
         self.runtime = FakeRuntime(
             self.clock, self.instance, ready_after=self.ready_after, memory_bytes=self.memory_bytes, capabilities=plain
         )
+        self.runtime.gpus = self.gpus
         self.host = FakeRuntime(self.clock, self.instance)
         self.images = FakeImages() if self.containers else None
         self.artifacts = FakeArtifacts()
@@ -76,6 +79,7 @@ class FakeWorld:
             fingerprint=_fingerprint,
             clock=self.clock,
             free_memory=lambda: self.free_bytes,
+            gpus=self.runtime.gpu_use,
         )
 
     def secret(self, source: ValueFrom) -> str:

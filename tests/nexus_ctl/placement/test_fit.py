@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.placement import quality
-from nexus_ctl.placement.fit import fit, rooms
+from nexus_ctl.placement.fit import fit
 from nexus_ctl.resources.device import Device
 from nexus_ctl.resources.memory import HOST
 from nexus_ctl.resources.placement import Assignment, Demand, Option, Placement, Room, Strategy, Verdict
@@ -68,7 +68,7 @@ def test_the_stack_budget_bounds_all_rooms_together() -> None:
         (whole("x", 10), whole("y", 10)), THREE, (Assignment("z", "whole", {"c": 4}),), stack_budget_bytes=15
     )
     assert where(placement) == {"x": "a", "y": "-"}
-    assert "raise the stack's memory budget by 9 bytes" in placement.decisions[1].remedies
+    assert "raise the stack's memory budget by 9 bytes" in map(str, placement.decisions[1].remedies)
 
 
 def test_one_replica_steps_aside_for_another() -> None:
@@ -87,7 +87,7 @@ def test_a_decision_says_why_and_what_would_help() -> None:
         "a": Verdict.SHORT, "b": Verdict.SHORT, "c": Verdict.LOST, "d": Verdict.SHORT, "e": Verdict.PINNED_ELSEWHERE,
     }  # fmt: skip
     assert str(decision.weighed[0]) == "a: 23 needed, 20 open, 3 missing"
-    assert decision.remedies == (
+    assert tuple(map(str, decision.remedies)) == (
         "free 3 bytes on a",
         "raise the budget of a by up to 3 bytes",
         "d is too small: 8 bytes in all",
@@ -98,7 +98,7 @@ def test_a_decision_says_why_and_what_would_help() -> None:
 
 def test_a_pin_to_a_device_that_is_not_here_is_said() -> None:
     (decision,) = fit((whole("x", 1, pins=("GPU-9",)),), THREE).decisions
-    assert "it is pinned to GPU-9; no such device is here" in decision.remedies
+    assert "it is pinned to GPU-9; no such device is here" in map(str, decision.remedies)
 
 
 def test_a_taken_room_is_told_from_one_that_would_do() -> None:
@@ -107,17 +107,6 @@ def test_a_taken_room_is_told_from_one_that_would_do() -> None:
         ("a", Verdict.SHORT), ("b", Verdict.FITS), ("c", Verdict.CHOSEN),
     ]  # fmt: skip
     assert decision.remedies == ()
-
-
-def test_rooms_are_what_others_leave() -> None:
-    devices = (
-        Device("GPU-a", "H100", "gpu", 0, 80, 50, 28, reserved_bytes=2),
-        Device("GPU-b", "H100", "gpu", 1, 0, 0, 0, lost=True),
-    )
-    first, second = rooms(devices, {"GPU-a": 20}, {"GPU-a": 64}, {"GPU-a": 5})
-    assert (first.others_bytes, first.open_bytes) == (10, 64)
-    assert rooms(devices, {}, {}, {"GPU-a": 5})[0].open_bytes == 80 - 30 - 5
-    assert (second.lost, second.open_bytes) == (True, 0)
 
 
 NAMES = ("a", "b", "c", "d")

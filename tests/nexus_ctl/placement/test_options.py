@@ -15,7 +15,7 @@ TWO = (Accelerator("a", 80 * GIB), Accelerator("b", 80 * GIB))
 
 
 def test_whole_first_then_split_then_fewer_layers(headers: Mapping[str, GgufHeader]) -> None:
-    found = ways(headers["llama-gqa"], EngineSettings(), TWO, max_devices=2, partial=True)
+    found = ways(headers["llama-gqa"], EngineSettings(), TWO, counts=(1, 2), partial=True)
     labels = [way.option.label for way in found]
     assert labels == ["whole", "over 2 devices", "4 of 5 layers", "3 of 5 layers", "2 of 5 layers", "1 of 5 layers"]
     assert [len(way.option.claims) for way in found] == [1, 2, 1, 1, 1, 1]
@@ -25,12 +25,12 @@ def test_whole_first_then_split_then_fewer_layers(headers: Mapping[str, GgufHead
 
 def test_without_devices_the_host_is_the_one_way(headers: Mapping[str, GgufHeader]) -> None:
     for devices, wanted in (((), EngineSettings()), (TWO, EngineSettings(gpu_layers=0))):
-        (way,) = ways(headers["llama-gqa"], wanted, devices, max_devices=2, partial=True)
+        (way,) = ways(headers["llama-gqa"], wanted, devices, counts=(1, 2), partial=True)
         assert (way.option.claims, way.option.host_bytes) == ((), way.estimate.host.claim_bytes)
 
 
 def test_a_large_model_takes_as_many_layers_as_fit(headers: Mapping[str, GgufHeader]) -> None:
-    found = ways(headers["Qwen3-30B-A3B"], EngineSettings(context_size=16384), TWO[:1], partial=True)
+    found = ways(headers["Qwen3-30B-A3B"], EngineSettings(context_size=16384), TWO[:1], counts=(1,), partial=True)
     demand = Demand("chat", tuple(way.option for way in found))
     (decision,) = fit((demand,), (Room("a", 12 * GIB, 12 * GIB), Room(HOST, 64 * GIB, 64 * GIB))).decisions
     assert decision.assignment is not None

@@ -1,0 +1,174 @@
+"""The ways a Deployment's replica can run on this machine, each with the bytes it claims and the spec it is then
+launched with: what is placed is what the engine is told.
+
+Called before seats are decided (`planning/seats.py`). Pure. The rule: a claim is never without a basis; where nothing
+is known of an engine, a share of the model's size is assumed, and said to be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from nexus_ctl.placement.declared import settings_of
+from nexus_ctl.placement.estimate import DEVICE_OVERHEAD_BYTES
+from nexus_ctl.placement.options import Way, ways
+from nexus_ctl.placement.vllm import DEFAULT_UTILISATION
+from nexus_ctl.resources.container import Gpus
+from nexus_ctl.resources.deployment import DeploymentSpec
+from nexus_ctl.resources.device import Device
+from nexus_ctl.resources.llama_cpp import Gpu
+from nexus_ctl.resources.memory import (
+    HOST,
+    Accelerator,
+    Basis,
+    EngineSettings,
+    Estimate,
+    Part,
+    PartKind,
+    PlaceMemory,
+)
+from nexus_ctl.resources.placement import Option
+from nexus_ctl.resources.weights import GgufHeader
+
+ASSUMED_SHARE = 0.2
+"""Of the model's size, on top of it, for an engine without a formula. A first guess."""
+ON_HOST = "on the host"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One way to run. `option` claims what is the replica's own: mapped weights on the host can be read again from
+    the file, so they are in `host_bytes` only, which is what a second replica beside the first should find free."""
+
+    option: Option
+    spec: DeploymentSpec
+    estimate: Estimate
+    host_bytes: int
+
+
+def runs(
+    spec: DeploymentSpec, header: GgufHeader | None, size_bytes: int | None, devices: Sequence[Device]
+) -> tuple[Run, ...]:
+    """In order of preference. Empty where nothing can be said: the size is unknown, or GPUs are asked for and none is
+    seen. `devices` are those it may use (`candidates`), in order."""
+    engine, gpus = spec.engine.llama_cpp, spec.resources.gpus
+    if gpus is not None and not devices:
+        return ()
+    usable = [Accelerator(device.id, device.free_bytes) for device in devices] if gpus is not None else []
+    if gpus is not None and (gpus.memory is not None or engine is None or header is None):
+        return _claimed(spec, gpus, size_bytes, devices)
+    if engine is None or header is None:
+        return _assumed_on_host(spec, size_bytes)
+    counts = counts_of(gpus, len(devices)) if gpus is not None else ()
+    try:
+        found = ways(header, settings_of(engine), usable, counts=counts, partial=spec.placement.partial_offload)
+    except ValueError:
+        return _claimed(spec, gpus, size_bytes, devices) if gpus is not None else _assumed_on_host(spec, size_bytes)
+    return tuple(_run(spec, way) for way in found)
+
+
+def candidates(gpus: Gpus | None, devices: Sequence[Device]) -> tuple[Device, ...]:
+    """The devices a replica may use, those named in `ids` in their order; lost ones are none."""
+    alive = [device for device in devices if not device.lost]
+    if gpus is None or gpus.ids is None:
+        return tuple(alive)
+    named = {name: device for device in alive for name in (str(device.index), device.id)}
+    tails = (name.rpartition("=")[2] for name in gpus.ids)
+    return tuple(named[tail] for tail in tails if tail in named)
+
+
+def counts_of(gpus: Gpus, here: int) -> tuple[int, ...]:
+    """How many devices to try, in turn."""
+    if gpus.ids is not None:
+        return (len(gpus.ids),)
+    if gpus.count == "auto":
+        return tuple(range(1, here + 1))
+    return (here if gpus.count == "all" else gpus.count or 0,)
+
+
+def as_launched(run: Run, ids: Sequence[str], totals: Mapping[str, int]) -> DeploymentSpec:
+    """The spec that is launched on the devices `ids`, in the engine's order. `totals` are their sizes in bytes."""
+    gpus = run.spec.resources.gpus
+    if gpus is None or not ids:
+        return run.spec
+    asked = list(gpus.ids) if gpus.ids is not None else list(ids)
+    chosen = Gpus(ids=asked, capabilities=gpus.capabilities)
+    spec = run.spec.model_copy(update={"resources": run.spec.resources.model_copy(update={"gpus": chosen})})
+    engine = spec.engine.vllm
+    if engine is None or engine.cache.memory_utilization is not None:
+        return spec
+    share = min(claim / totals[device] for device, claim in zip(ids, run.option.claims, strict=True))
+    cache = engine.cache.model_copy(update={"memory_utilization": int(share * 1000) / 1000})
+    vllm = engine.model_copy(update={"cache": cache})
+    return spec.model_copy(update={"engine": spec.engine.model_copy(update={"vllm": vllm})})
+
+
+def _run(spec: DeploymentSpec, way: Way) -> Run:
+    weights = way.estimate.host.of(PartKind.WEIGHTS)
+    claims = way.option.claims
+    gpus = spec.resources.gpus
+    if gpus is not None and gpus.ids is not None and claims:
+        claims = (max(claims),) * len(claims)  # the person's order stays, wherever each part comes to lie
+    option = replace(way.option, claims=claims, host_bytes=max(way.option.host_bytes - weights, 0))
+    return Run(option, _told(spec, way.settings) if claims else spec, way.estimate, way.option.host_bytes)
+
+
+def _told(spec: DeploymentSpec, settings: EngineSettings) -> DeploymentSpec:
+    """The split in the fields that become flags, and the engine's own fitting off."""
+    engine = spec.engine.llama_cpp
+    assert engine is not None
+    gpu = Gpu.model_validate(
+        engine.gpu.model_dump()
+        | {
+            "layers": "all" if settings.gpu_layers is None else settings.gpu_layers,
+            "split_mode": settings.split_mode,
+            "tensor_split": list(settings.tensor_split) or None,
+            "main_gpu": settings.main_gpu if settings.split_mode == "none" else None,
+        }
+    )
+    args = {"fit": "off"} | engine.args
+    told = engine.model_copy(update={"gpu": gpu, "args": args})
+    return spec.model_copy(update={"engine": spec.engine.model_copy(update={"llama_cpp": told})})
+
+
+def _claimed(spec: DeploymentSpec, gpus: Gpus, size_bytes: int | None, devices: Sequence[Device]) -> tuple[Run, ...]:
+    """Claims that no header gives: declared, vLLM's budget, or a guess by the model's size."""
+    found = []
+    for count in counts_of(gpus, len(devices)):
+        share = _share(spec, gpus, size_bytes, devices, count)
+        if share is None:
+            return ()
+        size, basis, formula = share
+        part = Part(PartKind.OVERHEAD, size, basis, 0, formula)
+        places = tuple(PlaceMemory(device.id, (part,)) for device in devices[:count])
+        label = "whole" if count == 1 else f"over {count} devices"
+        memory = Estimate(PlaceMemory(HOST, ()), places)
+        found.append(Run(Option(label, (size,) * count), spec, memory, spec.resources.memory or 0))
+    return tuple(found)
+
+
+def _share(
+    spec: DeploymentSpec, gpus: Gpus, size_bytes: int | None, devices: Sequence[Device], count: int
+) -> tuple[int, Basis, str] | None:
+    """Bytes of one of `count` devices, how they are known, and from what."""
+    if gpus.memory is not None:
+        return gpus.memory, Basis.EXACT, "declared by resources.gpus.memory"
+    if spec.engine.vllm is not None:
+        given = spec.engine.vllm.cache.memory_utilization
+        sizes = [device.total_bytes for device in devices]
+        total = min(sizes) if given is None else max(sizes)
+        return int(total * (given or DEFAULT_UTILISATION)), Basis.EXACT, "the budget that vLLM is given"
+    if size_bytes is None:
+        return None
+    size = int(size_bytes * (1 + ASSUMED_SHARE)) // count + DEVICE_OVERHEAD_BYTES
+    return size, Basis.ASSUMED, f"size of the model and {ASSUMED_SHARE:.0%} over {count} device(s)"
+
+
+def _assumed_on_host(spec: DeploymentSpec, size_bytes: int | None) -> tuple[Run, ...]:
+    if size_bytes is None:
+        return ()
+    private = spec.resources.memory or 0
+    part = Part(PartKind.OVERHEAD, private, Basis.ASSUMED, 0, "resources.memory")
+    memory = Estimate(PlaceMemory(HOST, (part,)))
+    return (Run(Option(ON_HOST, (), private), spec, memory, size_bytes + private),)
