@@ -352,7 +352,7 @@ def _devices_of(views: list[ReplicaView], scene: Scene) -> list[str]:
 
 
 def _placed(desired: Resource[DeploymentSpec], observed: ObservedDeployment, scene: Scene) -> list[Condition]:
-    """Where the replicas lie and what is counted on for them, or why one has no place; nothing where nothing is known."""
+    """Where the replicas lie and what is counted on for them, or why one has no place; nothing where unknown."""
     seat = scene.berths[desired.ref].seat
     if seat is not None and seat.refused is not None:
         why = refusal(desired.spec, observed.header, seat.refused, scene.machine)

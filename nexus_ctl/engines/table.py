@@ -5,7 +5,7 @@ Controllers and the manifest's checks ask here, so a new engine is a field, a mo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from nexus_ctl.engines import custom, llama_cpp, llama_cpp_loaded, vllm, vllm_loaded
@@ -63,8 +63,23 @@ def launch(spec: DeploymentSpec) -> LaunchSpec:
 
 
 def check(spec: DeploymentSpec) -> tuple[Fault, ...]:
-    """What is wrong with the engine's part of the spec."""
-    return ENGINES[engine_of(spec)].check(spec)
+    """What is wrong with the engine's part of the spec, and with its placement."""
+    return (*ENGINES[engine_of(spec)].check(spec), *_check_placement(spec))
+
+
+def _check_placement(spec: DeploymentSpec) -> Iterator[Fault]:
+    placement, gpus, llama = spec.placement, spec.resources.gpus, spec.engine.llama_cpp
+    if placement.partial_offload and (gpus is None or llama is None):
+        why = "only llama.cpp leaves layers on the host" if llama is None else "no GPU is asked for"
+        yield Fault("spec.placement.partialOffload", "no-effect", why, "leave it out")
+    elif placement.partial_offload and llama is not None and isinstance(llama.gpu.layers, int):
+        given = f"engine.llamaCpp.gpu.layers says {llama.gpu.layers} already"
+        yield Fault("spec.placement.partialOffload", "no-effect", given, "leave one of the two out")
+    if placement.strategy is not None and gpus is None:
+        yield Fault("spec.placement.strategy", "no-effect", "no GPU is asked for", "leave it out")
+    if gpus is not None and llama is not None and llama.gpu.split_mode in ("row", "tensor") and gpus.memory is None:
+        why = f"what splitMode {llama.gpu.split_mode} takes on each GPU is not known"
+        yield Fault("spec.resources.gpus", "memory-is-a-guess", why, "resources.gpus.memory", "warning")
 
 
 def reads(spec: DeploymentSpec) -> tuple[str, ...]:

@@ -14,6 +14,9 @@ from nexus_ctl.resources.quantity import Bytes, LocalPath
 Listen = Annotated[str, Field(pattern=r"^(\d{1,3}(\.\d{1,3}){3}|\[[0-9a-fA-F:]+\]|localhost):\d{1,5}$")]
 
 
+Place = Annotated[str, Field(pattern=r"^(host|\d+|(GPU|MIG)-\S+)$")]
+
+
 class RuntimeSettings(Spec):
     """Where replicas run."""
 
@@ -71,7 +74,7 @@ class PlacementSettings(Spec):
     """`pack` fills the fullest GPU that fits, `spread` takes the emptiest."""
     reserve: Annotated[Bytes, Field(ge=0)] = 0
     """Bytes of each GPU that stay free for others."""
-    budgets: dict[str, Bytes] = {}
+    budgets: dict[Place, Bytes] = {}
     """At most so much of one place: by GPU index (`"0"`), UUID (`GPU-...`, `MIG-...`), or `host` for the machine's
     RAM."""
     total: Annotated[Bytes | None, Field(gt=0)] = None

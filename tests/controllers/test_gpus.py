@@ -3,12 +3,14 @@ device over its size at any moment."""
 
 from __future__ import annotations
 
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nexus_ctl.artifacts.gguf_header import read_file
+from nexus_ctl.errors import NexusError
 from nexus_ctl.placement.declared import settings_of
 from nexus_ctl.placement.options import ways
 from nexus_ctl.planning.action import CreateReplica
@@ -17,8 +19,10 @@ from nexus_ctl.resources.declared import Stack
 from nexus_ctl.resources.envelope import Ref, Resource
 from nexus_ctl.resources.launch import LaunchSpec
 from nexus_ctl.resources.memory import Accelerator
+from nexus_ctl.resources.replica import ReplicaState
 from nexus_ctl.views.plan import text, to_json
 from tests.builders import a_deployment, a_model, a_stack
+from tests.fakes.faults import MODES, Died, Gate
 from tests.fakes.gguf_models import REALISTIC, TINY, write
 from tests.fakes.world import FakeWorld, offer
 
@@ -280,3 +284,44 @@ def test_created_replicas_carry_their_place_in_the_plan(header: Any) -> None:
     world = a_world(header, a=2 * GIB)
     creates = [node.action for node in world.plan(stack(chat())).nodes if isinstance(node.action, CreateReplica)]
     assert all(action.replica.owner.placement for action in creates)
+
+
+TIGHT = {
+    "stop-first": (stack(chat(context=1024)), stack(chat(context=2048))),
+    "eviction": (stack(chat("low")), stack(chat("low"), chat("high", placement={"priority": 10}))),
+}
+"""From one stack to another on a GPU that holds one replica and not two."""
+
+
+def serving(world: FakeWorld) -> dict[str, Any]:
+    """The world's state less the evicted replica that ended and was not removed: it stays, with its log, until there
+    is room for it again."""
+    state = world.state()
+    things = {n: one for n, one in state["things"].items() if one[0] is ReplicaState.RUNNING or "low" not in n}
+    return {**state, "things": things}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", TIGHT)
+def test_whatever_dies_when_no_device_is_ever_over_its_size(header: Any, name: str, mode: str) -> None:
+    before, after = TIGHT[name]
+    size = whole_claim(header, chat(context=2048)) + 1
+
+    def prepared() -> FakeWorld:
+        world = a_world(header, a=size)
+        world.apply(before)
+        return world
+
+    goal = prepared()
+    gate = Gate(goal.clock)
+    goal.apply(after, wrap=gate.wrap)
+    assert goal.plan(after).nodes == ()
+    for at, effect in enumerate(gate.names, 1):
+        world = prepared()
+        with suppress(Died), suppress(NexusError) if effect.startswith("objects") else nullcontext():
+            world.apply(after, wrap=Gate(world.clock, at, mode).wrap)
+        for _ in range(3):
+            world.apply(after)
+        assert world.plan(after).nodes == (), f"{mode} at {at} ({effect})"
+        assert serving(world) == serving(goal), f"{mode} at {at} ({effect})"
+        assert world.runtime.peak_gpu_bytes["a"] <= size

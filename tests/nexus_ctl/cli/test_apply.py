@@ -106,7 +106,7 @@ def test_the_plan_as_json_has_these_keys(nexusctl: CommandLine) -> None:
     plan = nexusctl.ok("plan", "-o", "json").json()
     assert list(plan) == [
         "formatVersion", "set", "environment", "instance", "runtime", "inputs", "storeRevision", "actions", "drift",
-        "blocked", "orphans", "summary",
+        "blocked", "devices", "orphans", "summary",
     ]  # fmt: skip
     assert plan["formatVersion"] == "1.0"
     assert [one["path"] for one in plan["inputs"]] == ["nexus.yaml"]

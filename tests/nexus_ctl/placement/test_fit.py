@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from benchmarks.placement import quality
 from nexus_ctl.placement.fit import fit
-from nexus_ctl.resources.device import Device
 from nexus_ctl.resources.memory import HOST
 from nexus_ctl.resources.placement import Assignment, Demand, Option, Placement, Room, Strategy, Verdict
 

@@ -110,7 +110,7 @@ def test_json_is_stable() -> None:
     }  # fmt: skip
     assert list(found["actions"][0]) == [
         "id", "ref", "action", "reasons", "dependsOn", "notes", "restarts", "downloadBytes", "gap", "gapSeconds",
-        "memory", "destroysData", "untouched", "steps",
+        "memory", "placements", "destroysData", "untouched", "steps",
     ]  # fmt: skip
     assert found["actions"][0]["steps"] == [
         {"id": 0, "action": "StartReplica", "subject": "prod-chat-0-abcdef01", "needs": [], "rescues": None}
