@@ -57,6 +57,7 @@ class Exchange:
         "_body",
         "_call",
         "_client",
+        "_deployment",
         "_endpoint",
         "_first",
         "_head",
@@ -72,6 +73,7 @@ class Exchange:
         self._client = client
         self._route: Route | None = None
         self._endpoint: Endpoint | None = None
+        self._deployment = ""
         self._call: Call | None = None
         self._first = True
         self._head: Head | None = None
@@ -112,7 +114,7 @@ class Exchange:
     def _send(self, endpoint: Endpoint) -> None:
         request, body = self._request, self._body
         head = request_head(request.target, endpoint.host, endpoint.port, request.headers, len(body))
-        self._endpoint = endpoint
+        self._endpoint, self._deployment = endpoint, endpoint.deployment
         self._shared.stats.opened(endpoint)
         self._call = self._shared.pool.call(endpoint, (head, body), self)
 
@@ -123,7 +125,8 @@ class Exchange:
             self._shared.stats.closed(endpoint)
 
     def _count(self, status: int) -> None:
-        self._shared.stats.answered(self._route.names[0] if self._route else "", status, self._tail)
+        route = self._route.names[0] if self._route else ""
+        self._shared.stats.answered(route, status, self._tail, self._deployment)
 
     # -- the engine ---------------------------------------------------------------------------------------------
 

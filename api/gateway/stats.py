@@ -7,11 +7,12 @@ the table only (a client cannot make new ones); requests that matched no route c
 from __future__ import annotations
 
 import re
+import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from api.gateway.choose import Endpoint
-from nexus_ctl.resources.routing import GatewayStatus, RouteCounters
+from nexus_ctl.resources.routing import DeploymentCounters, GatewayStatus, RouteCounters
 
 TAIL_BYTES = 2048
 """How much of an answer's end is kept to find the token counts in; llama-server puts them into the last 700 bytes."""
@@ -19,6 +20,7 @@ TAIL_BYTES = 2048
 _USAGE = b'"usage":'
 _PROMPT = re.compile(rb'"prompt_tokens"\s*:\s*(\d+)')
 _COMPLETION = re.compile(rb'"completion_tokens"\s*:\s*(\d+)')
+_NOTHING = DeploymentCounters()
 
 
 def usage_of(tail: bytes) -> tuple[int, int]:
@@ -34,9 +36,11 @@ def usage_of(tail: bytes) -> tuple[int, int]:
 
 
 class Stats:
-    """Counters of one gateway process."""
+    """Counters of one gateway process. `now` is the wall clock, in seconds since 1970."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        self._now = now
+        self._since = now()
         self.in_flight: dict[str, int] = {}
         """Replica → open requests; absent when none."""
         self.used: dict[str, int] = {}
@@ -45,6 +49,7 @@ class Stats:
         self.prompt_tokens: Counter[str] = Counter()
         self.completion_tokens: Counter[str] = Counter()
         self._deployments: dict[str, str] = {}
+        self._served: dict[str, DeploymentCounters] = {}
         self._turn = 0
 
     def opened(self, endpoint: Endpoint) -> None:
@@ -62,13 +67,21 @@ class Stats:
         else:
             del self.in_flight[endpoint.replica]
 
-    def answered(self, route: str, status: int, tail: bytes) -> None:
-        """A request on `route` was answered with `status`; `tail` is the end of the answer's body."""
+    def answered(self, route: str, status: int, tail: bytes, deployment: str = "") -> None:
+        """A request on `route` was answered with `status`; `tail` is the end of the answer's body.
+
+        `deployment` is the one that it was handed to last; "" when it came to none.
+        """
         self.requests[route, status] += 1
         prompt, completion = usage_of(tail)
         if prompt or completion:
             self.prompt_tokens[route] += prompt
             self.completion_tokens[route] += completion
+        if deployment:
+            before = self._served.get(deployment, _NOTHING)
+            self._served[deployment] = DeploymentCounters(
+                before.requests + 1, before.prompt_tokens + prompt, before.completion_tokens + completion, self._now()
+            )
 
     def keep(self, replicas: Iterable[str]) -> None:
         """Forget replicas that are neither in `replicas` (those of the table) nor busy."""
@@ -86,7 +99,8 @@ class Stats:
             )
             for route in sorted({route for route, _ in self.requests})
         }
-        return GatewayStatus(revision, fingerprint, error, dict(sorted(self.in_flight.items())), routes)
+        in_flight, served = dict(sorted(self.in_flight.items())), dict(sorted(self._served.items()))
+        return GatewayStatus(revision, fingerprint, error, in_flight, routes, self._since, served)
 
     def prometheus(self, gauges: Mapping[str, tuple[str, float]]) -> bytes:
         """All of it in Prometheus' text format; `gauges` (name → help, value) are added without labels."""

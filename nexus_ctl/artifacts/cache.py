@@ -22,9 +22,10 @@ from nexus_ctl.artifacts.gguf_header import header_of
 from nexus_ctl.artifacts.memo import Memo, has_blob
 from nexus_ctl.artifacts.partial import Partial
 from nexus_ctl.artifacts.records import Layout, Record
-from nexus_ctl.artifacts.source import SPLIT, Means, Parcel
+from nexus_ctl.artifacts.source import Means, Parcel
 from nexus_ctl.errors import ActionError, Terminal
 from nexus_ctl.resources.artifact import Artifact, Offer, Pin, Progress, ProgressSink, Request
+from nexus_ctl.resources.catalog import SPLIT
 from nexus_ctl.resources.weights import GgufHeader
 
 Ask = Callable[[Request, str | None, Means], Parcel]

@@ -6,6 +6,7 @@
     partial/<key>.<part>.part, .json      unfinished downloads
     pins/<instance>-<set>/<model>.json    which stack uses what
     memo/  locks/  bad/                   digests by stat; one lock a request; what failed its check
+    hub/                                  what the hub answered about models (`hub_memory`)
 
 A record or pin that cannot be read is moved to `bad/` and counts as absent: the cache never refuses to work (R11 e).
 """
@@ -98,6 +99,11 @@ class Layout:
     def pins_lock(self) -> Path:
         """Held while a pin is written or something unpinned removed, so that neither overtakes the other."""
         return self.root / "locks" / "pins"
+
+    @property
+    def hub(self) -> Path:
+        """What the hub answered; may be removed at any time."""
+        return self.root / "hub"
 
     def bad(self, name: str) -> Path:
         return self.root / "bad" / name

@@ -6,15 +6,11 @@ one download, one verification and one way into the cache.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from nexus_ctl.clock import Clock
 from nexus_ctl.resources.artifact import Offer
-
-SPLIT = re.compile(r"^(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf$")
-"""How llama.cpp names the parts of one model. Source: llama.cpp, `llama_split_path`."""
 
 
 @dataclass(frozen=True, slots=True)

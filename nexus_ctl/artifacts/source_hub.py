@@ -8,41 +8,33 @@ these files is no change. Offline, the client's own cache is asked what the revi
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from nexus_ctl import __version__
-from nexus_ctl.artifacts.address import bare, display
+from nexus_ctl.artifacts.address import display
 from nexus_ctl.artifacts.hub_cache import cached_parts, hub_cache_folder
-from nexus_ctl.artifacts.source import SPLIT, HubPlace, Means, Parcel, Part
-from nexus_ctl.artifacts.transport import BUSY, Unavailable, persist
+from nexus_ctl.artifacts.hub_client import Conversation, endpoint_of, is_offline, login_token
+from nexus_ctl.artifacts.hub_listing import files_at
+from nexus_ctl.artifacts.source import HubPlace, Means, Parcel, Part
+from nexus_ctl.artifacts.transport import persist
 from nexus_ctl.errors import IntegrityError, Terminal
 from nexus_ctl.resources.artifact import Offer, Request
+from nexus_ctl.resources.catalog import SPLIT
 from nexus_ctl.resources.model import HuggingFaceSource
 from nexus_ctl.resources.normal import digest
-
-if TYPE_CHECKING:
-    from huggingface_hub import HfApi
-
-ENDPOINT = "https://huggingface.co"
 
 
 def parcel(request: Request, token: str | None, means: Means) -> Parcel:
     """The chosen files at the revision's commit. Raises Terminal, IntegrityError or Unavailable."""
-    from huggingface_hub import get_token
-
     source = request.source.hugging_face
     assert source is not None
     cache = hub_cache_folder(means.environ)
-    endpoint = means.environ.get("HF_ENDPOINT", ENDPOINT).rstrip("/")
-    if _is_on(means, "HF_HUB_OFFLINE") or _is_on(means, "TRANSFORMERS_OFFLINE"):
+    endpoint = endpoint_of(means.environ)
+    if is_offline(means.environ):
         commit, listed = cached_parts(cache, source.repo, source.revision)
     else:
-        if token is None and not _is_on(means, "HF_HUB_DISABLE_IMPLICIT_TOKEN"):
-            token = get_token()
+        token = token or login_token(means.environ)
         commit, listed = persist(lambda: _ask(source, endpoint, token), means)
     parts = choose(source, listed)
     place = HubPlace(str(cache), source.repo, source.revision, commit)
@@ -108,65 +100,19 @@ def _content(part: Part) -> str:
 
 
 def _ask(source: HuggingFaceSource, endpoint: str, token: str | None) -> tuple[str, tuple[Part, ...]]:
-    """(commit, files) of the revision; foreign errors end here."""
-    import httpx2
-    from huggingface_hub import HfApi, errors
-
-    api = HfApi(endpoint=bare(endpoint), token=token or False, library_name="nexusctl", library_version=__version__)
-    place = f"{display(endpoint)}/{source.repo}"
-    try:
-        return _listing(api, source, endpoint)
-    except errors.GatedRepoError as error:
-        hint = f"accept its conditions at {place} and give a token of that account: spec.source.token"
-        raise Terminal(f"{place} is gated", hint=hint, code="gated") from error
-    except errors.RevisionNotFoundError as error:
-        raise Terminal(f"{place} has no revision {source.revision}", code="no-such-source") from error
-    except errors.RepositoryNotFoundError as error:
-        hint = "check the name; a private repository also looks so without the right token (spec.source.token)"
-        raise Terminal(f"{place} is not there", hint=hint, code="no-such-source") from error
-    except errors.HfHubHTTPError as error:
-        raise _refusal(place, error.response.status_code, error.response.headers.get("Retry-After")) from error
-    except errors.OfflineModeIsEnabled as error:
-        raise Terminal(f"{place}: the Hugging Face client is offline", hint="unset HF_HUB_OFFLINE") from error
-    except errors.HFValidationError as error:
-        raise Terminal(f"{place}: {error}") from error
-    except httpx2.HTTPError as error:
-        raise Unavailable(f"{place}: {error or type(error).__name__}") from error
-
-
-def _listing(api: HfApi, source: HuggingFaceSource, endpoint: str) -> tuple[str, tuple[Part, ...]]:
-    from huggingface_hub import RepoFile
-
-    info = api.model_info(source.repo, revision=source.revision)
-    if info.gated:  # everybody may list it; whether this token may read it is another question
-        api.auth_check(source.repo)
-    commit = info.sha
-    if commit is None:
-        raise Terminal(f"{display(endpoint)}/{source.repo}: the hub names no commit for {source.revision}")
-    tree = list(api.list_repo_tree(source.repo, revision=commit, recursive=True))
-    if not re.fullmatch(r"[0-9a-f]{40}", commit) or any({"", ".", ".."} & set(f.path.split("/")) for f in tree):
-        raise Terminal(f"{display(endpoint)}/{source.repo}: the hub lists names that lead out of the repository")
+    """(commit, files) of the revision."""
+    with Conversation(endpoint, token).api(source.repo, source.revision) as api:
+        info = api.model_info(source.repo, revision=source.revision)
+        if info.gated:  # everybody may list it; whether this token may read it is another question
+            api.auth_check(source.repo)
+        commit, files = files_at(api, source.repo, info.sha)
     return commit, tuple(
         Part(
-            name=file.path,
-            url=f"{endpoint}/{source.repo}/resolve/{commit}/{quote(file.path)}",
-            size_bytes=file.size,
-            sha256=file.lfs.sha256 if file.lfs is not None else None,
-            git_oid=file.blob_id if file.lfs is None else None,
+            name=file.name,
+            url=f"{endpoint}/{source.repo}/resolve/{commit}/{quote(file.name)}",
+            size_bytes=file.size_bytes,
+            sha256=file.sha256,
+            git_oid=file.git_oid,
         )
-        for file in tree
-        if isinstance(file, RepoFile)
+        for file in files
     )
-
-
-def _refusal(place: str, status: int, retry_after: str | None) -> Unavailable | Terminal:
-    said = f"{place}: HTTP {status}"
-    if status in BUSY:
-        return Unavailable(said, float(retry_after) if retry_after and retry_after.isdigit() else None)
-    if status in (401, 403):
-        return Terminal(said, hint="the token is not accepted, or may not read this", code="forbidden")
-    return Terminal(said)
-
-
-def _is_on(means: Means, name: str) -> bool:
-    return means.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE")

@@ -72,6 +72,16 @@ class RouteCounters(msgspec.Struct, frozen=True, rename="camel"):
     completion_tokens: int = 0
 
 
+class DeploymentCounters(msgspec.Struct, frozen=True, rename="camel"):
+    """What a gateway counted for one deployment since it started: requests handed to it, whatever came of them."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    last_used: float = 0.0
+    """When the last of them ended, in seconds since 1970."""
+
+
 class GatewayStatus(msgspec.Struct, frozen=True, rename="camel"):
     """What a running gateway tells of itself. `fingerprint` names the very table it routes by; see `fingerprint`."""
 
@@ -82,6 +92,9 @@ class GatewayStatus(msgspec.Struct, frozen=True, rename="camel"):
     in_flight: dict[str, int] = {}
     """Replica → requests open on it; a replica without any is left out."""
     routes: dict[str, RouteCounters] = {}
+    since: float = 0.0
+    """When it started to count, in seconds since 1970; 0 from one that does not tell."""
+    deployments: dict[str, DeploymentCounters] = {}
 
 
 def fingerprint(data: bytes) -> str:

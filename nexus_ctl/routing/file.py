@@ -71,6 +71,13 @@ class RoutingFile:
         # The file is read after the gateway was asked: equal means that it routed by the table of this moment.
         return open_requests if status.fingerprint == fingerprint(self._bytes()) else max(1, open_requests)
 
+    def counted(self) -> GatewayStatus | None:
+        """What the running gateway tells of itself; None when none answers, or not in time."""
+        try:
+            return self._status()
+        except TimeoutError:
+            return None
+
     def wait_loaded(self, clock: Clock, timeout_seconds: float) -> bool:
         """Whether the running gateway loaded the present table before the time-out."""
         deadline = clock.monotonic() + timeout_seconds

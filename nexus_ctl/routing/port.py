@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from nexus_ctl.resources.routing import Table
+from nexus_ctl.resources.routing import GatewayStatus, Table
 
 
 class Routing(Protocol):
@@ -24,4 +24,8 @@ class Routing(Protocol):
 
         A replica counts as idle only once the gateway has loaded a table without it (see the adapter).
         """
+        ...
+
+    def counted(self) -> GatewayStatus | None:
+        """What the running gateway tells of itself; None when none answers, or not in time."""
         ...

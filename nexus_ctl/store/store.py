@@ -1,4 +1,4 @@
-"""The store: desired objects and their history, journal and audit, events. The only opener of the database.
+"""The store: desired objects and their history, journal and audit, events, ratings. The only opener of the database.
 
 Execution and the reconciler write, the CLI and the status API read. The truth about the world is not here (design.md
 6): a lost or damaged database costs history, never a restart. Opening is slow to import (SQLAlchemy), so commands that
@@ -21,6 +21,7 @@ from nexus_ctl.store.history import History
 from nexus_ctl.store.journal import Journal
 from nexus_ctl.store.objects import Objects
 from nexus_ctl.store.opening import open_database
+from nexus_ctl.store.ratings import Ratings
 
 HISTORY_LIMIT = 10
 """Revisions kept per object (R16), and beyond them the newest stable one."""
@@ -35,6 +36,7 @@ class Store:
     history: History
     journal: Journal
     events: Events
+    ratings: Ratings
     warnings: tuple[str, ...]
     """What the user should be told about how it was opened."""
 
@@ -74,6 +76,7 @@ class Store:
             history=history,
             journal=Journal(database, clock),
             events=Events(database, clock, limits, Allowance(limits)),
+            ratings=Ratings(database, clock),
             warnings=warnings,
         )
 

@@ -17,7 +17,7 @@ from nexus_ctl.clock import moment, stamp
 from nexus_ctl.resources.envelope import Ref
 from nexus_ctl.resources.normal import canonical_json
 
-SCHEMA = "0001"
+SCHEMA = "0002"
 """The newest migration. Numbers, so that an older nexusctl can tell a newer database from a foreign one."""
 
 
@@ -164,6 +164,19 @@ events = Table(
     Index("nexus_events_about", "set", "kind", "name", "last"),
     Index("nexus_events_last", "last"),
 )
+
+
+ratings = Table(
+    "nexus_ratings",
+    metadata,
+    Column("set", Text, primary_key=True),
+    Column("subject", Text, primary_key=True),
+    Column("actor", Text, primary_key=True),
+    Column("stars", Integer, nullable=False),
+    Column("note", Prose, nullable=False),
+    Column("at", Instant, nullable=False),
+)
+"""What people think of models. The subject is a Model's name or `hf:owner/name`, declared or not."""
 
 
 def about(table: Table, set_name: str, ref: Ref) -> ColumnElement[bool]:

@@ -15,6 +15,7 @@ import pytest
 from nexus_ctl.resources.routing import (
     STATUS_PATH,
     BackendEntry,
+    DeploymentCounters,
     GatewayStatus,
     PresetEntry,
     RouteEntry,
@@ -38,6 +39,7 @@ class Rig:
     set_open: Callable[[str, int], None]
     stop_loading: Callable[[], None]
     stop_gateway: Callable[[], None]
+    set_served: Callable[[str, DeploymentCounters], None]
 
 
 class _Gateway(HTTPServer):
@@ -47,6 +49,7 @@ class _Gateway(HTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.path = path
         self.open_requests: dict[str, int] = {}
+        self.served: dict[str, DeploymentCounters] = {}
         self.frozen: str | None = None
 
     def loaded(self) -> str:
@@ -59,7 +62,8 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Gateway
 
     def do_GET(self) -> None:
-        status = GatewayStatus(revision=0, fingerprint=self.server.loaded(), in_flight=self.server.open_requests)
+        loaded, counts = self.server.loaded(), self.server.open_requests
+        status = GatewayStatus(0, loaded, in_flight=counts, since=1.0, deployments=self.server.served)
         found = self.path == STATUS_PATH
         self.send_response(200 if found else 404)
         self.end_headers()
@@ -78,6 +82,7 @@ def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
             fake.open_requests.__setitem__,
             partial(setattr, fake, "gateway_loads", False),
             partial(setattr, fake, "gateway_running", False),
+            fake.served.__setitem__,
         )
         return
     path = tmp_path / "gateway" / "table.json"
@@ -94,6 +99,7 @@ def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
         gateway.open_requests.__setitem__,
         lambda: setattr(gateway, "frozen", gateway.loaded()),
         stop,
+        gateway.served.__setitem__,
     )
     stop()
     thread.join()
@@ -157,3 +163,13 @@ def test_nothing_counts_as_idle_until_the_gateway_has_the_present_table(rig: Rig
 def test_in_flight_is_unknown_without_a_gateway(rig: Rig) -> None:
     rig.stop_gateway()
     assert rig.routing.in_flight("chat-0") is None
+
+
+def test_counted_is_what_the_gateway_tells_and_nothing_without_one(rig: Rig) -> None:
+    chat = DeploymentCounters(3, 40, 50, 1_800_000_000.5)
+    rig.set_served("chat", chat)
+    counted = rig.routing.counted()
+    assert counted is not None
+    assert (counted.deployments, counted.since > 0) == ({"chat": chat}, True)
+    rig.stop_gateway()
+    assert rig.routing.counted() is None

@@ -6,20 +6,24 @@ from collections.abc import Callable
 
 import msgspec
 
-from nexus_ctl.resources.routing import Table
+from nexus_ctl.resources.routing import DeploymentCounters, GatewayStatus, Table
+
+SINCE = 1_790_000_000.0
+"""When the fake gateway started to count."""
 
 
 class FakeRouting:
     """`Routing` without a file. Tests set what the gateway would say.
 
-    `open_requests`: replica → requests open. `gateway_running`: whether it answers at all. `gateway_loads`: whether
-    it takes up new tables; while it lags behind, no replica counts as idle.
+    `open_requests`: replica → requests open. `served`: what it counted, by deployment. `gateway_running`: whether it
+    answers at all. `gateway_loads`: whether it takes up new tables; while it lags behind, no replica counts as idle.
     """
 
     def __init__(self, table: Table | None = None) -> None:
         self.table = table or Table()
         self.writes = 0
         self.open_requests: dict[str, int] = {}
+        self.served: dict[str, DeploymentCounters] = {}
         self.gateway_running = True
         self.gateway_loads = True
         self._loaded = self.table
@@ -44,3 +48,11 @@ class FakeRouting:
             self._loaded = self.table
         count = self.open_requests.get(replica, 0)
         return count if self._loaded == self.table else max(1, count)
+
+    def counted(self) -> GatewayStatus | None:
+        """As the gateway would tell; it counts since a fixed moment."""
+        if not self.gateway_running:
+            return None
+        return GatewayStatus(
+            self.table.revision, "", in_flight=self.open_requests, since=SINCE, deployments=self.served
+        )

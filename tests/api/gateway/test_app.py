@@ -77,7 +77,8 @@ def test_status_names_the_very_table_in_force(run: Run, tmp_path: Path) -> None:
         async with a_gateway(tmp_path, TABLE) as gateway:
             got = await gateway.get("/nexus/v1/gateway")
             status = msgspec.json.decode(got.body, type=GatewayStatus)
-            assert status == GatewayStatus(revision=5, fingerprint=fingerprint(encode(TABLE)))
+            assert status.since > 0
+            assert status == GatewayStatus(revision=5, fingerprint=fingerprint(encode(TABLE)), since=status.since)
 
     run(scenario())
 

@@ -667,9 +667,18 @@ def test_tokens_are_counted_as_the_engine_reports_them(run: Run, tmp_path: Path)
         async with Upstream(script) as engine, a_gateway(tmp_path, a_table(one(engine))) as gateway:
             await gateway.ask(ASK)
             await gateway.ask(ASK | {"model": "nope"})
-            assert (await gateway.get("/nexus/v1/gateway")).json()["routes"] == {
+            status = (await gateway.get("/nexus/v1/gateway")).json()
+            assert status["routes"] == {
                 "": {"requests": {"404": 1}, "promptTokens": 0, "completionTokens": 0},
                 "chat": {"requests": {"200": 1}, "promptTokens": 11, "completionTokens": 3},
+            }
+            served = status["deployments"]["chat"]
+            assert served["lastUsed"] >= status["since"] > 0
+            assert served | {"lastUsed": 0} == {
+                "requests": 1,
+                "promptTokens": 11,
+                "completionTokens": 3,
+                "lastUsed": 0,
             }
 
     run(scenario())

@@ -6,7 +6,7 @@ import pytest
 
 from api.gateway.choose import Endpoint
 from api.gateway.stats import Stats, usage_of
-from nexus_ctl.resources.routing import GatewayStatus, RouteCounters
+from nexus_ctl.resources.routing import DeploymentCounters, GatewayStatus, RouteCounters
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_usage(tail: bytes, usage: tuple[int, int]) -> None:
 
 
 def test_status_and_metrics_tell_the_same() -> None:
-    stats = Stats()
+    stats = Stats(lambda: 7.0)
     a, b = Endpoint("a-0", "a", "h", 1), Endpoint("b-0", "b", "h", 2)
     stats.opened(a)
     stats.opened(a)
@@ -36,9 +36,8 @@ def test_status_and_metrics_tell_the_same() -> None:
     stats.closed(b)
     stats.answered("chat", 200, b'"usage":{"prompt_tokens":5,"completion_tokens":7}')
     stats.answered("", 404, b"")
-    assert stats.status(3, "f", "bad") == GatewayStatus(
-        3, "f", "bad", {"a-0": 2}, {"": RouteCounters({"404": 1}), "chat": RouteCounters({"200": 1}, 5, 7)}
-    )
+    routes = {"": RouteCounters({"404": 1}), "chat": RouteCounters({"200": 1}, 5, 7)}
+    assert stats.status(3, "f", "bad") == GatewayStatus(3, "f", "bad", {"a-0": 2}, routes, since=7.0)
     assert stats.prometheus({"up": ("Whether.", 1)}).decode().splitlines() == [
         "# HELP nexus_gateway_requests_total Requests answered, by route and HTTP status.",
         "# TYPE nexus_gateway_requests_total counter",
@@ -75,3 +74,13 @@ def test_labels_are_escaped() -> None:
     stats = Stats()
     stats.answered('a"b\\c\nd', 200, b"")
     assert r'route="a\"b\\c\nd"' in stats.prometheus({}).decode()
+
+
+def test_a_deployment_counts_what_it_was_handed_and_when_that_ended() -> None:
+    times = iter([10.0, 20.0, 30.0])
+    stats = Stats(lambda: next(times))
+    stats.answered("chat", 200, b'"usage":{"prompt_tokens":5,"completion_tokens":7}', "a")
+    stats.answered("chat", 502, b"", "a")
+    stats.answered("", 404, b"")
+    status = stats.status(1, "f", "")
+    assert (status.since, status.deployments) == (10.0, {"a": DeploymentCounters(2, 5, 7, 30.0)})

@@ -20,6 +20,7 @@ from nexus_ctl.store.store import Store
 from tests.fixtures.released_store import CHAT, DATA, TINY, fill
 
 OpenStore = Callable[..., Store]
+NEWEST, NEXT_SCHEMA = tables.SCHEMA, f"{int(tables.SCHEMA) + 1:04}"
 RELEASES = sorted({path.name.split(".")[0] for path in DATA.glob("*.sql")})
 
 
@@ -116,7 +117,7 @@ def test_every_released_postgres_database_opens(release: str, server: str, open_
 @pytest.fixture
 def next_schema(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Pretend that the next release has a migration: its file, to be written by the test."""
-    monkeypatch.setattr(tables, "SCHEMA", "0002")
+    monkeypatch.setattr(tables, "SCHEMA", NEXT_SCHEMA)
     present = migrate.config
     versions = Path(migrate.__file__).parent / "migrations" / "versions"
     (tmp_path / "versions").mkdir()
@@ -128,13 +129,13 @@ def next_schema(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         return settings
 
     monkeypatch.setattr(migrate, "config", with_next)
-    return tmp_path / "versions" / "0002_next.py"
+    return tmp_path / "versions" / f"{NEXT_SCHEMA}_next.py"
 
 
-NEXT = """
+NEXT = f"""
 import sqlalchemy as sa
 from alembic import op
-revision, down_revision = "0002", "0001"
+revision, down_revision = "{NEXT_SCHEMA}", "{NEWEST}"
 def upgrade():
     with op.batch_alter_table("nexus_objects") as table:
         table.add_column(sa.Column("mood", sa.Text(), nullable=False, server_default="calm"))
@@ -168,11 +169,11 @@ def test_an_older_schema_is_brought_up(old_url: str, next_schema: Path, open_sto
     next_schema.write_text(NEXT)
     with open_store(old_url) as store:
         assert len(store.objects.all("prod")) == 2
-    assert state(old_url) == ("0002", __version__, True)
+    assert state(old_url) == (NEXT_SCHEMA, __version__, True)
 
 
 def test_a_migration_that_fails_changes_nothing(old_url: str, next_schema: Path, open_store: OpenStore) -> None:
     next_schema.write_text(NEXT + "    op.execute('SELECT nonsense FROM nowhere')\n")
     with pytest.raises(StoreError, match="nowhere"):
         open_store(old_url)
-    assert state(old_url) == ("0001", "0.0.1", False)
+    assert state(old_url) == (NEWEST, "0.0.1", False)

@@ -19,6 +19,7 @@ from nexus_ctl.resources.envelope import Ref
 from nexus_ctl.store import database
 from nexus_ctl.store.records import Declaration
 from nexus_ctl.store.store import Store
+from nexus_ctl.store.tables import SCHEMA
 
 CHAT = Ref("Deployment", "chat")
 OpenStore = Callable[..., Store]
@@ -146,7 +147,7 @@ def test_a_newer_schema_is_refused_and_left_alone(url: str, open_store: OpenStor
     assert "schema 0999, written by nexusctl 7.1.0" in caught.value.detail
     assert f"this is nexusctl {__version__}" in caught.value.detail
     assert caught.value.hint == "pip install 'nexusctl>=7.1.0'"
-    execute(url, "UPDATE nexus_version SET version_num = '0001'")
+    execute(url, f"UPDATE nexus_version SET version_num = '{SCHEMA}'")
     assert open_store(url).objects.all("prod") == declared
 
 
