@@ -7,12 +7,13 @@ bounded by `hub_client`, and made plain text here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TypeVar
 from urllib.parse import quote
 
+from nexus_ctl.artifacts.gguf_header import read_file
 from nexus_ctl.artifacts.header_window import BadHeader
 from nexus_ctl.artifacts.hub_card import EXPAND, SEARCH_EXPAND, card_of, found_of
 from nexus_ctl.artifacts.hub_client import Conversation, endpoint_of, is_offline, login_token
@@ -24,7 +25,7 @@ from nexus_ctl.artifacts.transport import persist
 from nexus_ctl.errors import Terminal
 from nexus_ctl.resources.catalog import Found, Fresh, Quantization, Repository, SearchResult
 from nexus_ctl.resources.foreign_text import paragraphs
-from nexus_ctl.resources.weights import GgufHeader
+from nexus_ctl.resources.weights import GgufHeader, merge_shards
 
 T = TypeVar("T")
 
@@ -115,26 +116,31 @@ class Catalog:
         return paragraphs(_without_front_matter(text), CARD_CHARACTERS)
 
     def header(self, repository: Repository, wanted: Quantization, *, token: str | None = None) -> RemoteHeader:
-        """The header of a model file at the hub, by range requests; remembered by its digests. Raises BadHeader."""
-        shelf = self._shelf
-        known = read_header(shelf, wanted.digests) if wanted.digests else None
+        """The header of a model of the hub: from the cache, from memory by its digests, else by range requests.
+
+        Raises BadHeader as well.
+        """
+        blobs = [self.layout.blob(digest) for digest in wanted.digests]
+        if blobs and all(blob.exists() for blob in blobs):
+            return RemoteHeader(_merged([read_file(blob).header for blob in blobs]), 0, 0)
+        known = read_header(self._shelf, wanted.digests) if wanted.digests else None
         if known is not None:
             return RemoteHeader(known, 0, 0)
         if is_offline(self.means.environ):
-            raise Terminal(
-                f"offline, and the header of {wanted.files[0].name} was not read before",
-                hint="unset HF_HUB_OFFLINE",
-                code="offline",
-            )
-        from nexus_ctl.artifacts.remote_header import read_urls
-
+            detail = f"offline, and the header of {wanted.files[0].name} was not read before"
+            raise Terminal(detail, hint="unset HF_HUB_OFFLINE", code="offline")
         base = f"{endpoint_of(self.means.environ)}/{repository.repo}/resolve/{repository.commit}"
         urls = [f"{base}/{quote(file.name)}" for file in wanted.files]
-        read = read_urls(urls, self.means, token or login_token(self.means.environ))
-        if read.header.file_bytes != wanted.size_bytes:
-            raise BadHeader(f"{wanted.label} has {read.header.file_bytes} bytes, the hub lists {wanted.size_bytes}")
+        read = self.header_at(urls, token=token or login_token(self.means.environ))
         if wanted.digests:
-            write_header(shelf, wanted.digests, read.header)
+            write_header(self._shelf, wanted.digests, read.header)
+        return read
+
+    def header_at(self, urls: Sequence[str], *, token: str | None = None) -> RemoteHeader:
+        """The header of the model at these addresses, by range requests. Raises BadHeader as well."""
+        from nexus_ctl.artifacts.remote_header import read_urls
+
+        read = read_urls(urls, self.means, token)
         return RemoteHeader(read.header, read.requests, read.bytes_read)
 
     @property
@@ -151,9 +157,17 @@ class Catalog:
             memory = HubMemory(self._shelf, self.means.clock, offline, refresh)
             talk = Conversation(endpoint_of(environ), token, memory)
             made = ask(talk)
+            memory.keep()
             return made, Fresh(memory.as_of or self.means.clock.now(), memory.why), talk.requests
 
         return persist(attempt, self.means)
+
+
+def _merged(headers: Sequence[GgufHeader]) -> GgufHeader:
+    try:
+        return merge_shards(headers) if len(headers) > 1 else headers[0]
+    except ValueError as error:
+        raise BadHeader(str(error)) from error
 
 
 def _without_front_matter(text: str) -> str:

@@ -21,7 +21,7 @@ FILES = 20_000
 """More files than this are no model."""
 NAME_CHARACTERS = 1024
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+_SHA256, _GIT_OID = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{40}")
 
 
 def files_at(api: HfApi, repo: str, commit: str | None) -> tuple[str, tuple[RepoFile, ...]]:
@@ -42,12 +42,13 @@ def files_at(api: HfApi, repo: str, commit: str | None) -> tuple[str, tuple[Repo
 
 
 def _checked(repo: str, file: ListedFile) -> RepoFile:
-    sha256 = file.lfs.sha256 if file.lfs is not None else None
     if not _is_safe(file.path):
         raise _led_out(repo)
-    if type(file.size) is not int or file.size < 0 or (sha256 is not None and not _SHA256.fullmatch(sha256)):
+    digest, form = (file.lfs.sha256, _SHA256) if file.lfs is not None else (file.blob_id, _GIT_OID)
+    if type(file.size) is not int or file.size < 0 or not isinstance(digest, str) or not form.fullmatch(digest):
         raise Terminal(f"{repo}: the hub gives {file.path} no size or digest that could be true", code="bad-answer")
-    return RepoFile(file.path, file.size, sha256, file.blob_id if sha256 is None else None)
+    sha256, git_oid = (digest, None) if form is _SHA256 else (None, digest)
+    return RepoFile(file.path, file.size, sha256, git_oid)
 
 
 def _is_safe(name: object) -> bool:

@@ -100,6 +100,7 @@ class HubMemory:
     """When the oldest answer used was last known to be true; None before any."""
     why: str = field(default="", init=False)
     """Why something older was used; "" when the hub was asked or had just been."""
+    _fresh: dict[str, Kept] = field(default_factory=dict, init=False)
 
     def answer(self, request: httpx2.Request, ask: Callable[[], httpx2.Response]) -> httpx2.Response:
         """See `Answers`. Raises Terminal (offline, and not remembered) and what `ask` raises."""
@@ -135,8 +136,13 @@ class HubMemory:
             )
         else:
             return response
-        self.shelf.write(key, asdict(kept))
+        self._fresh[key] = kept
         return self._from_memory(request, kept, "")
+
+    def keep(self) -> None:
+        """Remember what was answered: once it made sense, so that nonsense never takes the place of a good answer."""
+        for key, kept in self._fresh.items():
+            self.shelf.write(key, asdict(kept))
 
     def _from_memory(self, request: httpx2.Request, kept: Kept | None, why: str) -> httpx2.Response:
         import httpx2

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
+from typing import Protocol, TypeVar
 from urllib.parse import quote
 
 from nexus_ctl.artifacts.address import display
@@ -41,7 +42,19 @@ def parcel(request: Request, token: str | None, means: Means) -> Parcel:
     return Parcel(_offer(request, endpoint, commit, parts), parts, token, hub=place)
 
 
-def choose(source: HuggingFaceSource, listed: Iterable[Part]) -> tuple[Part, ...]:
+class Named(Protocol):
+    """A file of a listing."""
+
+    @property
+    def name(self) -> str:
+        """Its path in the repository."""
+        ...
+
+
+NamedT = TypeVar("NamedT", bound=Named)
+
+
+def choose(source: HuggingFaceSource, listed: Iterable[NamedT]) -> tuple[NamedT, ...]:
     """The files that the patterns choose, sorted by name; a split GGUF whole.
 
     Raises Terminal when none match, when parts of a split are missing, or when several GGUF models match.

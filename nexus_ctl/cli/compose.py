@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, suppress
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import click
 
@@ -42,6 +43,9 @@ from nexus_ctl.store.instance import instance_id
 from nexus_ctl.store.lock import Holder, StateLock
 from nexus_ctl.store.store import Store
 from nexus_ctl.views.top import Usage
+
+if TYPE_CHECKING:
+    from nexus_ctl.artifacts.catalog import Catalog
 
 STATE = ".nexus"
 TABLE = Path("gateway", "table.json")
@@ -88,16 +92,15 @@ class LocalWorkspace:
         """See the port. Raises RuntimeUnreachable, StoreError, MachineError."""
         self._make_state_dir()
         runtime, host = self._choice.runtime, self._processes
-        known = _KnownSecrets(self._environ)
         world = World(
             runtime=runtime,
             host=host,
             images=self._choice.images,
-            artifacts=Cache(self.cache.root, Means(self.clock, self._environ)),
-            routing=RoutingFile(self.state_dir / TABLE, self.gateway_url),
+            artifacts=self.artifacts,
+            routing=self.routing,
             prober=HttpProber(),
-            secret=known.read,
-            redact=known.redact,
+            secret=self.secret,
+            redact=self._secrets.redact,
             fingerprint=lambda values: secrets.fingerprint(secrets.instance_key(self.state_dir), values),
             clock=self.clock,
             free_memory=available_memory,
@@ -117,9 +120,35 @@ class LocalWorkspace:
             workers=self._pools(),
             clock=self.clock,
             op_id=self._ids.hex(8),
-            actor=f"{_user()}@{socket.gethostname()}",
+            actor=self.actor,
             command=self._command,
         )
+
+    @cached_property
+    def artifacts(self) -> Cache:
+        """See the port."""
+        return Cache(self.cache.root, Means(self.clock, self._environ))
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """See the port."""
+        from nexus_ctl.artifacts.catalog import Catalog
+
+        return Catalog(self.cache, Means(self.clock, self._environ))
+
+    @cached_property
+    def routing(self) -> RoutingFile:
+        """See the port."""
+        return RoutingFile(self.state_dir / TABLE, self.gateway_url)
+
+    @property
+    def actor(self) -> str:
+        """See the port."""
+        return f"{_user()}@{socket.gethostname()}"
+
+    def secret(self, source: ValueFrom) -> str:
+        """See the port."""
+        return self._secrets.read(source)
 
     def usage(self, pids: list[int], seconds: float) -> Mapping[int, Usage]:
         """See the port."""
@@ -135,6 +164,10 @@ class LocalWorkspace:
             pool.shutdown(wait=True, cancel_futures=True)
         if "store" in self.__dict__:
             self.store.close()
+
+    @cached_property
+    def _secrets(self) -> _KnownSecrets:
+        return _KnownSecrets(self._environ)
 
     @cached_property
     def _instance(self) -> str:

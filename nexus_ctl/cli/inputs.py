@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -22,6 +23,23 @@ def load_stack(files: Sequence[str], environment: str | None) -> Stack:
     stack = read_stack(files, environment)
     show_warnings(stack)
     return stack
+
+
+def stack_if_any(files: Sequence[str], environment: str | None) -> Stack | None:
+    """The same; None where neither `-f` names one nor a nexus.yaml lies here or above."""
+    from nexus_ctl.manifest.files import workspace_above
+
+    if not files and environment is None and workspace_above(os.getcwd()) is None:
+        return None
+    return load_stack(files, environment)
+
+
+def empty_stack() -> Stack:
+    """No manifest at all: every setting at its default, nothing declared."""
+    from nexus_ctl.resources.declared import Stack
+    from nexus_ctl.resources.stack import StackSpec
+
+    return Stack("default", StackSpec(), {}, base_dir=os.getcwd())
 
 
 def show_warnings(stack: Stack) -> None:

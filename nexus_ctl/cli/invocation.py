@@ -13,9 +13,14 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from controllers.cycle import Session
+    from nexus_ctl.artifacts.catalog import Catalog
+    from nexus_ctl.artifacts.port import Artifacts
     from nexus_ctl.artifacts.records import Layout
     from nexus_ctl.clock import Clock
     from nexus_ctl.resources.declared import Stack
+    from nexus_ctl.resources.device import Device, DeviceList
+    from nexus_ctl.resources.secret import ValueFrom
+    from nexus_ctl.routing.port import Routing
     from nexus_ctl.runtimes.docker.importing import Imported
     from nexus_ctl.store.lock import Holder
     from nexus_ctl.store.store import Store
@@ -56,6 +61,30 @@ class Workspace(Protocol):
         ...
 
     @property
+    def artifacts(self) -> Artifacts:
+        """The model cache and the sources behind it."""
+        ...
+
+    @property
+    def catalog(self) -> Catalog:
+        """What the hub says of models."""
+        ...
+
+    @property
+    def routing(self) -> Routing:
+        """The gateway's table and counters."""
+        ...
+
+    @property
+    def actor(self) -> str:
+        """Who is at work: `user@host`."""
+        ...
+
+    def secret(self, source: ValueFrom) -> str:
+        """The value of a secret reference, read now. Raises Terminal."""
+        ...
+
+    @property
     def note(self) -> str:
         """The driver in use and why, for the plan's header."""
         ...
@@ -87,6 +116,13 @@ def import_local(name: str) -> Imported:
     return import_container(name)
 
 
+def look_at_machine() -> tuple[Device, DeviceList]:
+    """This machine's RAM and GPUs as they are now."""
+    from nexus_ctl.runtimes import nvml
+
+    return nvml.host(), nvml.devices()
+
+
 def _somebody_there() -> bool:
     return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
 
@@ -102,6 +138,8 @@ class Invocation:
     """Whether a person can be asked."""
     container: Callable[[str], Imported] = import_local
     """Reads somebody's container by name."""
+    machine: Callable[[], tuple[Device, DeviceList]] = look_at_machine
+    """The machine's RAM and its GPUs."""
 
     @property
     def command(self) -> str:

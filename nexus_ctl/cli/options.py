@@ -74,3 +74,8 @@ def timeout_option(command: CommandT) -> CommandT:
 def yes_option(command: CommandT) -> CommandT:
     """`--yes`: ask nothing."""
     return click.option("-y", "--yes", is_flag=True, help="Do not ask.")(command)
+
+
+def refresh_option(command: CommandT) -> CommandT:
+    """`--refresh`: believe no remembered answer."""
+    return click.option("--refresh", is_flag=True, help="Ask the hub, however young the remembered answer is.")(command)

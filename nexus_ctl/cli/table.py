@@ -46,7 +46,7 @@ COMMANDS: dict[str, Row] = {
     "history": Row("List the revisions of an object.", LOOK),
     "wait": Row("Wait until an object is in a state.", LOOK),
     "chat": Row("Ask a model through the gateway.", USE),
-    "models": Row("List model files, tell their memory, remove unused ones.", USE),
+    "models": Row("Find models, see what fits here, list and remove files.", USE),
     "export": Row("Write what is declared in the words of another tool.", USE),
     "completion": Row("Print the completion script of a shell.", TOOL),
     "version": Row("Print the version.", TOOL),

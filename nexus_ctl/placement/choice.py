@@ -159,18 +159,19 @@ def recommend(weighed: Iterable[Weighing]) -> Recommendation:
     By how it runs, then quantized before unquantized, then the largest, then by name.
     """
     ranked = sorted(weighed, key=lambda one: (one.file_bytes, one.label))
-    running = [one for one in ranked if one.fit in RUNS]
-    best = min(running, key=_rank, default=None)
-    better = (
-        one
-        for one in ranked
-        if best is None or (one.file_bytes > best.file_bytes and _rank(one)[:2] != _rank(best)[:2])
-    )
+    best = min((one for one in ranked if one.fit in RUNS), key=_rank, default=None)
+    if best is None:
+        return Recommendation(None, ranked[0] if ranked else None, tuple(ranked))
+    better = (one for one in ranked if one.file_bytes > best.file_bytes and _order(one.fit) > _order(best.fit))
     return Recommendation(best, next(better, None), tuple(ranked))
 
 
 def _rank(one: Weighing) -> tuple[int, bool, int, str]:
-    return list(Fit).index(one.fit), one.bits_per_weight >= FULL_BITS, -one.file_bytes, one.label
+    return _order(one.fit), one.bits_per_weight >= FULL_BITS, -one.file_bytes, one.label
+
+
+def _order(fit: Fit) -> int:
+    return list(Fit).index(fit)
 
 
 def _rooms(devices: Iterable[Device], *, taken: bool) -> tuple[Room, ...]:

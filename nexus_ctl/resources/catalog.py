@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from nexus_ctl.resources.weights import GgufHeader
+
 SPLIT = re.compile(r"^(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf$")
 """How llama.cpp names the parts of one model. Source: llama.cpp, `llama_split_path`."""
 _LABEL = re.compile(
@@ -147,6 +149,31 @@ class Usage:
     deployments: tuple[str, ...] = field(default=())
 
 
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """All that is known of one model before anything of this machine comes in.
+
+    `name` as a person names it, `origin` where it comes from. `header` is of the quantization `header_of`; None with
+    the reason in `no_header`. `taken` is the quantization that a manifest's patterns take. `requests` and `bytes_read`
+    are what reading it cost, remembered answers apart.
+    """
+
+    name: str
+    origin: str
+    card: Card
+    quantizations: tuple[Quantization, ...] = ()
+    header: GgufHeader | None = None
+    header_of: str = ""
+    no_header: str = ""
+    taken: str = ""
+    commit: str = ""
+    fresh: Fresh | None = None
+    here: frozenset[str] = frozenset()
+    """Labels of the quantizations that are on this machine."""
+    requests: int = 0
+    bytes_read: int = 0
+
+
 def quantizations(files: Iterable[RepoFile]) -> tuple[Quantization, ...]:
     """The GGUF models among the files, smallest first. A split model with parts missing is left out."""
     groups: dict[str, list[RepoFile]] = {}
@@ -175,6 +202,6 @@ def _labels(groups: Mapping[str, object]) -> dict[str, str]:
     labels = {}
     for stem in groups:
         found = _LABEL.findall(stem.removesuffix(".gguf"))
-        labels[stem] = found[-1].upper() if found else stem
+        labels[stem] = found[-1].upper() if found else stem.removesuffix(".gguf")
     shared = [label for label in labels.values() if list(labels.values()).count(label) > 1]
     return {stem: stem.removesuffix(".gguf") if label in shared else label for stem, label in labels.items()}

@@ -7,26 +7,42 @@ from dataclasses import dataclass
 from typing import Any
 
 from nexus_ctl.planning.sizes import human_bytes
+from nexus_ctl.resources.catalog import Rating
+from nexus_ctl.views.model_use import ratings_json, stars
 from nexus_ctl.views.table import table
 
-HEADERS = ("DIGEST", "SIZE", "USED BY", "FETCHED", "ORIGIN")
+HEADERS = ("DIGEST", "SIZE", "USED BY", "RATING", "NOTE", "FETCHED", "ORIGIN")
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """One delivered artifact. `used_by` are `set/model` of the stacks that pin it."""
+    """One delivered artifact. `used_by` are `set/model` of the stacks that pin it; `ratings` newest first."""
 
     sha256: str
     size_bytes: int
     origin: str
     fetched_at: str
     used_by: tuple[str, ...]
+    ratings: tuple[Rating, ...] = ()
+
+    @property
+    def note(self) -> str:
+        """The newest note; "" when nobody wrote one."""
+        return next((one.note for one in self.ratings if one.note), "")
 
 
 def text(files: Sequence[ModelFile]) -> str:
     """The table."""
     rows = [
-        (one.sha256[:12], human_bytes(one.size_bytes), ", ".join(one.used_by), one.fetched_at[:19], one.origin)
+        (
+            one.sha256[:12],
+            human_bytes(one.size_bytes),
+            ", ".join(one.used_by),
+            stars(one.ratings),
+            one.note,
+            one.fetched_at[:19],
+            one.origin,
+        )
         for one in files
     ]
     return table(HEADERS, rows)
@@ -41,6 +57,7 @@ def to_json(files: Sequence[ModelFile]) -> list[dict[str, Any]]:
             "origin": one.origin,
             "fetchedAt": one.fetched_at,
             "usedBy": list(one.used_by),
+            "ratings": ratings_json(one.ratings),
         }
         for one in files
     ]

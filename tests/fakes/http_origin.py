@@ -148,6 +148,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self, file: Served) -> None:
         content = file.content
         etag = f'"{hashlib.md5(content, usedforsecurity=False).hexdigest()}"' if file.etag == "" else file.etag
+        if etag is not None and self.headers.get("If-None-Match") == etag:
+            return self._refuse(304, {"ETag": etag})
         start, status = 0, 200
         asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         end = len(content)

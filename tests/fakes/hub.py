@@ -1,7 +1,8 @@
-"""A Hugging Face hub on loopback: trees, revisions, digests, redirects to storage, gates; the faults are the origin's.
+"""A Hugging Face hub on loopback: search, cards, trees, revisions, digests, redirects to storage, gates.
 
 with FakeHub() as hub:
     commit = hub.commit("org/repo", {"model.gguf": content})      `main` moves there; large files are LFS
+    hub.describe("org/repo", downloads=7, cardData={...})          what the hub says of it, in the API's own names
     hub.stored("org/repo", "model.gguf").cut_at = 1000             what storage serves, with its faults
 """
 
@@ -10,6 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from tests.fakes.http_origin import HttpOrigin, Served
 
@@ -24,6 +27,9 @@ class FakeHub(HttpOrigin):
         super().__init__()
         self._repos: set[str] = set()
         self._heads: dict[str, Mapping[str, bytes]] = {}
+        self._cards: dict[str, dict[str, Any]] = {}
+        self.page_size = 100
+        """Rows of a search that one answer holds; `Link` names the next."""
 
     def commit(self, repo: str, files: Mapping[str, bytes], revision: str = "main", token: str = "") -> str:
         """Make `files` the content of `revision`; the commit."""
@@ -50,6 +56,44 @@ class FakeHub(HttpOrigin):
                 for at in {revision, commit}:
                     self.put(f"/{repo}/resolve/{at}/{name}", content, etag=f'"{oid}"', headers=headers, **faults)
         return commit
+
+    def describe(self, repo: str, revision: str = "main", **info: Any) -> None:
+        """What the hub says of a repository beside its files: `downloads`, `tags`, `cardData`, `gguf`, ..."""
+        file = self.file(f"/api/models/{repo}/revision/{revision}")
+        file.content = json.dumps(json.loads(file.content) | info).encode()
+        self._cards[repo] = info
+
+    def find(self, path: str) -> Served | None:
+        """Searches are answered from what is described; everything else is a file."""
+        url = urlsplit(path)
+        if url.path != "/api/models":
+            return super().find(path)
+        override = self._files.get("/api/models")
+        return override or self._search(parse_qs(url.query))
+
+    def _search(self, asked: Mapping[str, list[str]]) -> Served:
+        def one(name: str) -> str:
+            return asked.get(name, [""])[0]
+
+        rows = [{"id": repo, "modelId": repo, **self._cards.get(repo, {})} for repo in sorted(self._repos)]
+        rows = [
+            row
+            for row in rows
+            if all(word in row["id"].lower() for word in one("search").lower().split())
+            and set(asked.get("filter", [])) <= set(row.get("tags", []))
+            and row["id"].startswith(f"{one('author')}/" if one("author") else "")
+            and one("pipeline_tag") in ("", row.get("pipeline_tag"))
+        ]
+        if one("sort"):
+            rows.sort(key=lambda row: row.get(one("sort")) or 0, reverse=True)
+        start, size = int(one("cursor") or 0), min(self.page_size, int(one("limit") or self.page_size))
+        rest = {name: values for name, values in asked.items() if name != "cursor"}
+        after = urlencode({**rest, "cursor": start + size}, doseq=True)
+        link = {"Link": f'<{self.url}/api/models?{after}>; rel="next"'} if start + size < len(rows) else {}
+        page = [
+            {name: value for name, value in row.items() if name != "cardData"} for row in rows[start : start + size]
+        ]
+        return Served(json.dumps(page).encode(), headers=link, content_type="application/json")
 
     def gate(self, repo: str, revision: str = "main") -> None:
         """Everybody may list it, nobody may read it."""

@@ -13,15 +13,22 @@ from types import TracebackType
 from typing import Any
 
 from controllers.cycle import Session
+from nexus_ctl.artifacts.catalog import Catalog
 from nexus_ctl.artifacts.records import Layout
+from nexus_ctl.artifacts.source import Means, Patience
 from nexus_ctl.cli.invocation import Invocation
 from nexus_ctl.cli.main import run
 from nexus_ctl.clock import Clock
 from nexus_ctl.resources.declared import Stack
+from nexus_ctl.resources.device import Device, DeviceList
+from nexus_ctl.resources.secret import ValueFrom
 from nexus_ctl.store.lock import Holder, StateLock
 from nexus_ctl.store.store import Store
 from nexus_ctl.views.top import Usage
 from tests.fakes.world import FakeWorld, Wrap, offer
+
+HOST_RAM = Device("host", "RAM", "host", 0, 8 << 30, 6 << 30, 2 << 30)
+"""A machine with 8 GiB, of which 6 are free, and no GPU."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +48,26 @@ class FakeWorkspace:
 
     note = "fake"
 
-    def __init__(self, world: FakeWorld, folder: Path, stack: Stack, command: str, wrap: Wrap | None) -> None:
+    def __init__(
+        self,
+        world: FakeWorld,
+        folder: Path,
+        stack: Stack,
+        command: str,
+        wrap: Wrap | None,
+        *,
+        hub: Mapping[str, str] = {},
+    ) -> None:
         offer(world, stack)
         self.stack = stack
         self.gateway_url = f"http://{stack.settings.gateway.listen}"
         self.cache = Layout(folder / "cache")
         self.clock: Clock = world.clock
         self.store: Store = world.store
+        self.artifacts = world.artifacts
+        self.routing = world.routing
+        self.catalog = Catalog(self.cache, Means(world.clock, hub, Patience(failures=2, stall_seconds=20)))
+        self.actor = "ann@desk"
         self._folder = folder
         self._command = command
         self._session: Callable[[], Session] = lambda: world.session(wrap, set_name=stack.name)
@@ -61,6 +81,9 @@ class FakeWorkspace:
 
     def lock(self, timeout: float) -> AbstractContextManager[Holder]:
         return StateLock(self._folder / "state", self._command, self.clock).acquire(timeout)
+
+    def secret(self, source: ValueFrom) -> str:
+        return self.session.world.secret(source)
 
     def usage(self, pids: list[int], seconds: float) -> Mapping[int, Usage]:
         self.clock.sleep(seconds)
@@ -76,18 +99,24 @@ class FakeWorkspace:
 
 
 class CommandLine:
-    """nexusctl as typed, in this process. `wrap` breaks the world; `answers` are what a person would type."""
+    """nexusctl as typed, in this process. `wrap` breaks the world; `answers` are what a person would type.
+
+    `hub` is the environment in which the hub is asked; `machine` the RAM and GPUs that are found.
+    """
 
     def __init__(self, world: FakeWorld, folder: Path) -> None:
         self.world = world
         self.folder = folder
         self.wrap: Wrap | None = None
+        self.hub: dict[str, str] = {}
+        self.machine: tuple[Device, DeviceList] = (HOST_RAM, DeviceList((), "no driver"))
 
     def __call__(self, *words: str, answers: str | None = None, stdin: str = "") -> Done:
         invocation = Invocation(
             words,
-            lambda stack, command: FakeWorkspace(self.world, self.folder, stack, command, self.wrap),
+            lambda stack, command: FakeWorkspace(self.world, self.folder, stack, command, self.wrap, hub=self.hub),
             lambda: answers is not None,
+            machine=lambda: self.machine,
         )
         out, err, before = io.StringIO(), io.StringIO(), sys.stdin
         sys.stdin = io.StringIO(answers if answers is not None else stdin)

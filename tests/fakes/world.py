@@ -166,8 +166,9 @@ def _empty_store(world: FakeWorld) -> Store:
     """The real store on SQLite in memory, empty, on the world's clock; its database is used again after the world."""
     database = _DATABASES.pop() if _DATABASES else Store.open("sqlite://", world.clock).database
     with database.write() as connection:
-        for table in (tables.objects, tables.revisions, tables.journal, tables.audit, tables.events):
-            connection.execute(table.delete())
+        for table in tables.metadata.sorted_tables:
+            if table is not tables.meta:
+                connection.execute(table.delete())
     weakref.finalize(world, _DATABASES.append, database)
     return Store.over(database, world.clock)
 

@@ -9,6 +9,7 @@ import click
 
 from nexus_ctl.cli.invocation import Invocation, Workspace
 from nexus_ctl.cli.options import output_option, stack_options
+from nexus_ctl.cli.printing import print_value
 
 if TYPE_CHECKING:
     from nexus_ctl.views.objects import ObjectView
@@ -80,7 +81,7 @@ def command(
         shown = found(workspace)
         if output in ("json", "yaml"):
             one = shown[0] if len(what) == 1 and named and shown else None
-            _print_value(view.to_json(one) if one else view.list_json(shown), output)
+            print_value(view.to_json(one) if one else view.list_json(shown), output)
         elif output == "name":
             click.echo(view.names(shown), nl=False)
         elif not shown:
@@ -108,14 +109,3 @@ def _or_gone(found: object, workspace: Workspace) -> list[ObjectView]:
 def _seen(one: ObjectView) -> tuple[object, ...]:
     """What a watcher wants to hear of; its age alone is no news."""
     return one.generation, one.status, one.columns, one.ready and one.ready.status, one.lifecycle
-
-
-def _print_value(value: object, output: str) -> None:
-    if output == "json":
-        import json
-
-        click.echo(json.dumps(value, indent=2, ensure_ascii=False))
-    else:
-        import yaml
-
-        click.echo(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), nl=False)

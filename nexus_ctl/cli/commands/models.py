@@ -1,28 +1,36 @@
-"""`nexusctl models`: the files of the model cache, and the removal of those that nothing uses."""
+"""`nexusctl models`: the registry's commands; here the files of the model cache, and the removal of unused ones."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from nexus_ctl.cli.commands.models_estimate import command as estimate
+from nexus_ctl.cli.commands.models_files import command as files_
+from nexus_ctl.cli.commands.models_rate import command as rate
+from nexus_ctl.cli.commands.models_recommend import command as recommend
+from nexus_ctl.cli.commands.models_search import command as search
+from nexus_ctl.cli.commands.models_show import command as show
 from nexus_ctl.cli.invocation import Invocation
 from nexus_ctl.cli.options import output_option, stack_options, yes_option
 
 if TYPE_CHECKING:
     from nexus_ctl.artifacts.records import Layout
+    from nexus_ctl.resources.catalog import Rating
+    from nexus_ctl.resources.declared import Stack
     from nexus_ctl.views.models import ModelFile
 
 
 @click.group("models")
 def command() -> None:
-    """List model files, tell what they take in memory, and remove unused ones."""
+    """Find models, see what fits this machine, list and remove the files that are here."""
 
 
-command.add_command(estimate)
+for one in (search, show, files_, recommend, estimate, rate):
+    command.add_command(one)
 
 
 @command.command("list")
@@ -30,28 +38,35 @@ command.add_command(estimate)
 @output_option("table", "json")
 @click.pass_obj
 def list_(invocation: Invocation, *, files: tuple[str, ...], environment: str | None, output: str) -> None:
-    """List the files of the cache, and which stacks use them."""
+    """List the files of the cache, which stacks use them, and what people think of the models."""
     from nexus_ctl.cli.inputs import load_stack
     from nexus_ctl.views import models as view
 
     stack = load_stack(files, environment)
     with invocation.workspace(stack, invocation.command) as workspace:
-        found = sorted(_files(workspace.cache), key=lambda one: one.origin)
+        ratings = workspace.store.ratings.all(stack.name)
+        found = sorted(_files(workspace.cache, stack, ratings), key=lambda one: one.origin)
     if output == "json":
         click.echo(json.dumps(view.to_json(found), indent=2, ensure_ascii=False))
     else:
         click.echo(view.text(found), nl=False)
 
 
-def _files(cache: Layout) -> Iterator[ModelFile]:
+def _files(cache: Layout, stack: Stack, ratings: Sequence[Rating]) -> Iterator[ModelFile]:
+    from nexus_ctl.views.model_use import subjects_of
     from nexus_ctl.views.models import ModelFile
 
-    users: dict[str, list[str]] = {}
+    users: dict[str, list[tuple[str, str]]] = {}
     for pin in cache.read_pins():
-        users.setdefault(pin.key, []).append(f"{pin.set}/{pin.model}")
+        users.setdefault(pin.key, []).append((pin.set, pin.model))
     for record in cache.records():
-        used_by = tuple(sorted(users.get(record.key, ())))
-        yield ModelFile(record.sha256, record.size_bytes, record.origin, record.fetched_at, used_by)
+        used_by = sorted(users.get(record.key, ()))
+        ours = [subjects_of(stack, model) for set_name, model in used_by if set_name == stack.name]
+        if record.hub is not None:
+            ours.append(frozenset({f"hf:{record.hub.get('repo')}"}))
+        thought = tuple(one for one in ratings if any(one.subject in subjects for subjects in ours))
+        names = tuple(f"{set_name}/{model}" for set_name, model in used_by)
+        yield ModelFile(record.sha256, record.size_bytes, record.origin, record.fetched_at, names, thought)
 
 
 @command.command("gc")

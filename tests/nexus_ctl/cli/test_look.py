@@ -267,7 +267,7 @@ def test_models(applied: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "cache" / "blobs").mkdir(parents=True)
     blob = tmp_path / "cache" / "blobs" / f"sha256-{'a' * 64}"
     blob.write_bytes(b"x" * 2048)
-    assert applied.ok("models", "list").out.split() == ["DIGEST", "SIZE", "USED", "BY", "FETCHED", "ORIGIN"]
+    assert applied.ok("models", "list").out == "DIGEST   SIZE   USED BY   RATING   NOTE   FETCHED   ORIGIN\n"
     assert applied.ok("models", "list", "-o", "json").json() == []
     assert "1 to remove, 2.0 KiB come free." in applied.ok("models", "gc", "--dry-run").out
     assert applied("models", "gc").code == 6

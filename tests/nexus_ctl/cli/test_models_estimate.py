@@ -8,10 +8,14 @@ from pathlib import Path
 import pytest
 
 from nexus_ctl.artifacts.gguf_header import read_file
+from nexus_ctl.cli.invocation import Invocation
 from nexus_ctl.cli.main import run
 from nexus_ctl.placement.estimate import estimate
+from nexus_ctl.resources.device import DeviceList
 from nexus_ctl.resources.memory import EngineSettings
 from tests.fakes.gguf_models import TINY, write
+from tests.fakes.hub import FakeHub
+from tests.fakes.workspace import HOST_RAM
 
 
 @pytest.fixture
@@ -20,12 +24,14 @@ def model(tmp_path: Path) -> Path:
 
 
 def test_the_json_is_the_estimate(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ("--ctx", "1024", "--parallel", "2", "--cache-type-k", "q8_0", "--cache-type-v", "q8_0", "--ubatch", "256")
-    assert run(["models", "estimate", str(model), *words, "-o", "json"]) == 0
+    given = ("--ctx", "1024", "--parallel", "2", "--cache-type-k", "q8_0", "--cache-type-v", "q8_0", "--ubatch", "256")
+    words = ("models", "estimate", str(model), *given, "-o", "json")
+    assert run(words, Invocation(words, machine=lambda: (HOST_RAM, DeviceList(())))) == 0
     settings = EngineSettings(1024, 2, cache_type_k="q8_0", cache_type_v="q8_0", ubatch_size=256)
-    assert json.loads(capsys.readouterr().out) == json.loads(
-        json.dumps(estimate(read_file(model).header, settings).to_json())
-    )
+    told = json.loads(capsys.readouterr().out)
+    computed = estimate(read_file(model).header, settings).to_json()
+    assert {name: told[name] for name in computed} == json.loads(json.dumps(computed))
+    assert (told["model"], told["read"]) == (str(model), {"requests": 0, "headerBytes": 0})
 
 
 def test_the_table_says_how_each_number_is_known(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,3 +67,34 @@ def test_a_declared_model_is_found_by_name(
     assert json.loads(capsys.readouterr().out)["weightsBytes"] > 0
     assert run(["models", "estimate", "nobody"]) == 2
     assert "there are: tiny" in capsys.readouterr().err
+
+
+def test_the_real_model_is_known_by_its_header_alone(
+    smollm2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the hub the same numbers as from the file, for a hundredth of its bytes."""
+    content = smollm2.read_bytes()
+    (tmp_path / "nexus.yaml").write_text(
+        "apiVersion: nexus/v1\nkind: Stack\nmetadata: {name: s}\nspec: {modelCache: {path: cache}}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
+    with FakeHub() as hub:
+        hub.commit("hf/SmolLM2-GGUF", {"SmolLM2-135M-Instruct.Q4_1.gguf": content})
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        told = {}
+        for name in ("hf:hf/SmolLM2-GGUF/Q4_1", str(smollm2)):
+            assert run(["models", "estimate", name, "--ctx", "4096", "-o", "json"]) == 0
+            told[name] = json.loads(capsys.readouterr().out)
+        remote, local = told.values()
+        for key in (
+            "weightsBytes",
+            "kvCacheBytes",
+            "computeBytes",
+            "outputBytes",
+            "overheadBytes",
+            "totalBytes",
+            "basis",
+        ):
+            assert remote[key] == local[key]
+        assert hub.sent_by_storage <= remote["read"]["headerBytes"] < len(content) / 20
