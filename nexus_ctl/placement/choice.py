@@ -132,7 +132,7 @@ def weigh(one: Candidate, settings: EngineSettings, host: Device, gpus: Sequence
     living = [gpu for gpu in gpus if not gpu.lost]
     accelerators = [Accelerator(gpu.id, gpu.free_bytes) for gpu in living]
     now, empty = _rooms((*living, host), taken=True), _rooms((*living, host), taken=False)
-    whole = ways(one.header, settings, accelerators, max_devices=MAX_DEVICES)
+    whole = ways(one.header, settings, accelerators, counts=range(1, MAX_DEVICES + 1))
     decision = _decide(whole, now)
     if decision.assignment is not None:
         return _placed(one, Fit.WHOLE, whole, decision, None)

@@ -25,7 +25,7 @@ WORDS: Mapping[Fit, str] = {
 def machine_text(host: Device, gpus: Sequence[Device], reason: str) -> str:
     """What it is weighed against: `host 61.4 of 62.7 GiB free; gpu0 23.1 of 24.0 GiB free`."""
     parts = [
-        f"{_place(one)} {human_bytes(one.free_bytes)} of {human_bytes(one.total_bytes)} free"
+        f"{one.short_name} {human_bytes(one.free_bytes)} of {human_bytes(one.total_bytes)} free"
         for one in gpus
         if not one.lost
     ]
@@ -35,7 +35,7 @@ def machine_text(host: Device, gpus: Sequence[Device], reason: str) -> str:
 
 def names_of(gpus: Sequence[Device]) -> dict[str, str]:
     """Device id → what people call it."""
-    return {HOST: HOST} | {one.id: _place(one) for one in gpus}
+    return {HOST: HOST} | {one.id: one.short_name for one in gpus}
 
 
 def text(found: Recommendation, names: Mapping[str, str]) -> str:
@@ -126,7 +126,3 @@ def machine_json(host: Device, gpus: Sequence[Device], reason: str) -> dict[str,
         ],
         "noGpu": reason or None,
     }
-
-
-def _place(one: Device) -> str:
-    return f"gpu{one.index}" if one.kind == "gpu" else f"mig{one.index}" if one.kind == "mig" else HOST
