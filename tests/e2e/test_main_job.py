@@ -130,6 +130,24 @@ def test_embeddings_where_the_deployment_serves_them(workspace: Workspace) -> No
     assert len(found.data[0].embedding) == 576
 
 
+def test_a_model_has_a_page_with_its_real_use_and_what_fits(workspace: Workspace) -> None:
+    workspace.apply()
+    with client(workspace) as asking:
+        said = asking.completions.create(model="chat", prompt="one two", max_tokens=2)
+    assert said.usage is not None
+    workspace.ok("models", "rate", "smol", "4", "--note", "small and quick")
+    page = workspace.ok("models", "show", "smol", "-o", "json").json()
+    assert (page["card"]["architecture"], page["fits"]["for"].partition(";")[0]) == (
+        "llama",
+        "the settings of Deployment/chat",
+    )
+    assert page["usage"]["requests"] == 1
+    assert page["usage"]["promptTokens"] == said.usage.prompt_tokens
+    assert page["usage"]["since"] <= page["usage"]["lastUsed"]
+    assert page["ratings"][0]["note"] == "small and quick"
+    assert page["read"] == {"requests": 0, "headerBytes": 0}
+
+
 def test_what_the_engine_really_loaded_is_told(workspace: Workspace) -> None:
     def effective() -> dict[str, str]:
         conditions = workspace.ok("get", "deployment/chat", "-o", "json").json()["status"]["conditions"]

@@ -40,12 +40,12 @@ for one in (search, show, files_, recommend, estimate, rate):
 def list_(invocation: Invocation, *, files: tuple[str, ...], environment: str | None, output: str) -> None:
     """List the files of the cache, which stacks use them, and what people think of the models."""
     from nexus_ctl.cli.inputs import load_stack
+    from nexus_ctl.cli.ratings import ratings_of
     from nexus_ctl.views import models as view
 
     stack = load_stack(files, environment)
     with invocation.workspace(stack, invocation.command) as workspace:
-        ratings = workspace.store.ratings.all(stack.name)
-        found = sorted(_files(workspace.cache, stack, ratings), key=lambda one: one.origin)
+        found = sorted(_files(workspace.cache, stack, ratings_of(workspace)), key=lambda one: one.origin)
     if output == "json":
         click.echo(json.dumps(view.to_json(found), indent=2, ensure_ascii=False))
     else:

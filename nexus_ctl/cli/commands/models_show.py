@@ -96,6 +96,7 @@ def _sheet(
     from nexus_ctl.cli.engine_options import USUAL_CONTEXT, settings_of_words
     from nexus_ctl.cli.model_facts import facts_of
     from nexus_ctl.cli.model_weighing import weighed
+    from nexus_ctl.cli.ratings import ratings_of
     from nexus_ctl.views import choice, model_use
     from nexus_ctl.views.model_sheet import Sheet
 
@@ -106,7 +107,7 @@ def _sheet(
     host, gpus = invocation.machine()
     usage = model_use.usage_of(deployments, workspace.routing.counted() if deployments else None)
     no_usage = "the gateway does not answer" if deployments else "no declared Deployment serves it"
-    ratings = workspace.store.ratings.all(stack.name) if stack is not None else ()
+    ratings = ratings_of(workspace) if stack is not None else ()
     return Sheet(
         facts=facts,
         choice=weighed(facts, settings, (host, gpus)),

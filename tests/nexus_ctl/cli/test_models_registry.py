@@ -10,11 +10,14 @@ from textwrap import dedent
 import pytest
 
 from nexus_ctl.artifacts.records import Layout, Record, StoredFile
+from nexus_ctl.errors import StoreError
 from nexus_ctl.resources.artifact import Artifact, Pin, Request
+from nexus_ctl.resources.catalog import Rating
 from nexus_ctl.resources.device import Device, DeviceList
 from nexus_ctl.resources.model import HuggingFaceSource, Source
 from nexus_ctl.resources.routing import DeploymentCounters
-from tests.fakes.gguf_models import TINY, write
+from nexus_ctl.store.ratings import Ratings
+from tests.fakes.gguf_models import REALISTIC, TINY, write
 from tests.fakes.hub import FakeHub, sha256
 from tests.fakes.routing import SINCE
 from tests.fakes.workspace import CommandLine
@@ -268,6 +271,48 @@ def test_estimate_reads_a_header_and_no_weights(nexusctl: CommandLine, hub: Fake
     assert by_file["totalBytes"] == first["totalBytes"]
     done = nexusctl("models", "estimate", f"hf:{REPO}/Q5_K_M")
     assert (done.code, "there is: Q4_0, Q8_0, F16" in done.err) == (2, True)
+
+
+def test_estimate_tells_each_device(nexusctl: CommandLine, tmp_path: Path) -> None:
+    write(REALISTIC["Qwen3-8B"], tmp_path / "qwen3.gguf")
+    cards = tuple(Device(f"GPU-{n}", "Card", "gpu", n, 6 << 30, 4 << 30, 2 << 30) for n in (0, 1))
+    nexusctl.machine = (nexusctl.machine[0], DeviceList(cards))
+    told = nexusctl.ok("models", "estimate", "./qwen3.gguf", "--ctx", "4096", "-o", "json").json()
+    assert [place["device"] for place in told["devices"]] == ["GPU-0", "GPU-1", "host"]
+    assert (told["fit"]["fit"], told["fit"]["how"]) == ("whole", "over 2 devices")
+    for part in ("weightsBytes", "kvCacheBytes", "computeBytes", "outputBytes", "overheadBytes", "totalBytes"):
+        assert told[part] == sum(place[part] for place in told["devices"])
+    assert all(place["basis"]["weights"] == "exact" for place in told["devices"])
+
+
+def test_a_gated_repository_is_listed_and_opened_by_the_token_its_manifest_refers_to(
+    nexusctl: CommandLine, hub: FakeHub, tmp_path: Path, model: bytes
+) -> None:
+    hub.commit("acme/gated", {"gated-Q8_0.gguf": model}, token="hf_right")
+    hub.describe("acme/gated", gated="manual")
+    (tmp_path / "nexus.yaml").write_text(
+        f"{HEAD}Model\nmetadata: {{name: gated}}\n"
+        "spec: {source: {huggingFace: {repo: acme/gated}, token: {valueFrom: {env: HF}}}}\n"
+    )
+    shown = nexusctl.ok("models", "show", "hf:acme/gated").out
+    assert "access        gated" in shown
+    assert "not weighed: " in shown
+    assert "HTTP 401" in shown
+    nexusctl.world.secrets["HF"] = "hf_right"
+    assert "best here: Q8_0" in nexusctl.ok("models", "show", "gated").out
+    assert "hf_right" not in "".join(path.read_text() for path in (tmp_path / "cache" / "hub").iterdir())
+
+
+def test_a_database_that_cannot_be_used_costs_only_the_ratings(
+    nexusctl: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: Ratings, set_name: str) -> tuple[Rating, ...]:
+        raise StoreError("it is a newer nexusctl's")
+
+    monkeypatch.setattr(Ratings, "all", broken)
+    for words in (("list",), ("show", "tiny")):
+        done = nexusctl.ok("models", *words)
+        assert done.err == "warning: ratings are not shown: it is a newer nexusctl's\n"
 
 
 def test_a_rating_takes_the_place_of_the_one_before_and_stands_in_the_list(
