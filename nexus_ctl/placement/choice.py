@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from nexus_ctl.placement.fit import fit
-from nexus_ctl.placement.options import Way, ways
+from nexus_ctl.placement.model_shape import read_shape
+from nexus_ctl.placement.options import Way, ways, with_layers
 from nexus_ctl.resources.device import Device
 from nexus_ctl.resources.memory import HOST, Accelerator, Basis, EngineSettings, Estimate, Part, PartKind
-from nexus_ctl.resources.placement import Decision, Demand, Room
+from nexus_ctl.resources.placement import Assignment, Decision, Demand, Room
 from nexus_ctl.resources.weights import GgufHeader, Tensor
 
 MAX_DEVICES = 8
@@ -138,7 +139,7 @@ def weigh(one: Candidate, settings: EngineSettings, host: Device, gpus: Sequence
         return _placed(one, Fit.WHOLE, whole, decision, None)
     short = _short(decision)
     if accelerators and settings.gpu_layers is None:
-        partly = ways(one.header, settings, accelerators, partial=True)[1:]
+        partly = _most_layers(one, settings, accelerators[0], max(room.open_bytes for room in now if room.id != HOST))
         for how, options in ((Fit.PARTLY, partly), (Fit.ON_HOST, ways(one.header, settings, ()))):
             partial = _decide(options, now)
             if partial.assignment is not None:
@@ -186,6 +187,16 @@ def _rooms(devices: Iterable[Device], *, taken: bool) -> tuple[Room, ...]:
     )
 
 
+def _most_layers(one: Candidate, settings: EngineSettings, device: Accelerator, open_bytes: int) -> tuple[Way, ...]:
+    """With as many layers as the emptiest GPU has room for; none when not even one. More layers claim more."""
+    low, high = 0, len(read_shape(one.header).layers)
+    while low < high:
+        middle = (low + high + 1) // 2
+        fits = with_layers(one.header, settings, device, middle).option.claims[0] <= open_bytes
+        low, high = (middle, high) if fits else (low, middle - 1)
+    return (with_layers(one.header, settings, device, low),) if low else ()
+
+
 def _decide(options: Sequence[Way], rooms: Sequence[Room]) -> Decision:
     return fit([Demand("it", tuple(way.option for way in options))], rooms).decisions[0]
 
@@ -194,9 +205,17 @@ def _placed(one: Candidate, how: Fit, options: Sequence[Way], decision: Decision
     taken = decision.assignment
     assert taken is not None
     way = next(way for way in options if way.option.label == taken.option)
-    found = _by_relative(one, way.estimate)
+    found = _by_relative(one, _at(way, taken))
     size, parameters = one.file_bytes, one.header.parameters
     return Weighing(one.label, size, how, taken.option, taken.claims, found, short, parameters)
+
+
+def _at(way: Way, taken: Assignment) -> Estimate:
+    """The estimate with its devices named as they were chosen: `fit` gives the largest claim its place first."""
+    by_claim = sorted(range(len(way.option.claims)), key=lambda place: -way.option.claims[place])
+    names = dict(zip(by_claim, (room for room in taken.claims if room != HOST), strict=True))
+    devices = tuple(replace(memory, place=names[place]) for place, memory in enumerate(way.estimate.devices))
+    return replace(way.estimate, devices=devices)
 
 
 def _short(decision: Decision) -> Short | None:

@@ -49,10 +49,15 @@ def ways(
             shares = settings.tensor_split or (1.0,) * count
             found.append(_way(f"over {count} devices", header, replace(settings, tensor_split=shares), devices[:count]))
     if partial and settings.gpu_layers is None:
-        for kept in range(layers - 1, 0, -1):
-            fewer = replace(settings, split_mode="none", main_gpu=0, gpu_layers=kept)
-            found.append(_way(f"{kept} of {layers} layers", header, fewer, devices[:1]))
+        found += [with_layers(header, settings, devices[0], kept) for kept in range(layers - 1, 0, -1)]
     return tuple(found)
+
+
+def with_layers(header: GgufHeader, settings: EngineSettings, device: Accelerator, kept: int) -> Way:
+    """With that many layers on one device, the output layer counted as one, and the rest in the machine's RAM."""
+    layers = len(read_shape(header).layers) + 1
+    fewer = replace(settings, split_mode="none", main_gpu=0, gpu_layers=kept)
+    return _way(f"{kept} of {layers} layers", header, fewer, (device,))
 
 
 def _way(label: str, header: GgufHeader, settings: EngineSettings, devices: Sequence[Accelerator]) -> Way:

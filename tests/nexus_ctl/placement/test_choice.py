@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from nexus_ctl.artifacts.gguf_header import read_file
-from nexus_ctl.placement.choice import Candidate, Fit, Recommendation, candidate, recommend, resized, weigh
+from nexus_ctl.placement.choice import Candidate, Fit, Recommendation, Weighing, candidate, recommend, resized, weigh
 from nexus_ctl.placement.estimate import estimate
 from nexus_ctl.resources.device import Device
 from nexus_ctl.resources.memory import Basis, EngineSettings, PartKind
@@ -38,6 +39,10 @@ def chosen(known: GgufHeader, host: Device, *gpus: Device, settings: EngineSetti
     offered = [candidate(label, size, known, "Q4_K_M") for label, size in SIZES.items()]
     random.Random(len(gpus)).shuffle(offered)
     return recommend(weigh(one, settings, host, gpus) for one in offered)
+
+
+def chosen_alone(known: GgufHeader, label: str, host: Device, *gpus: Device) -> Weighing:
+    return weigh(candidate(label, SIZES[label], known, "Q4_K_M"), CTX, host, gpus)
 
 
 def summary(found: Recommendation) -> dict[str, str]:
@@ -90,6 +95,25 @@ def test_two_gpus_hold_what_one_cannot_and_a_lost_one_holds_nothing(known: GgufH
     assert (both.fit, both.how) == (Fit.WHOLE, "over 2 devices")
     lost = Device("", "card", "gpu", 1, 0, 0, 0, lost=True)
     assert chosen(known, ram(60), gpu(0, 12), lost).weighed[-1].fit is Fit.PARTLY
+
+
+def test_as_many_layers_as_fit_and_not_one_more(known: GgufHeader) -> None:
+    one = chosen_alone(known, "Q8_0", ram(60), gpu(0, 5))
+    kept = int(one.how.split()[0])
+    fewer, more = (
+        weigh(candidate("Q8_0", SIZES["Q8_0"], known, "Q4_K_M"), replace(CTX, gpu_layers=n), ram(60), (gpu(0, 5),)).fit
+        for n in (kept, kept + 1)
+    )
+    assert (one.fit, fewer, more) == (Fit.PARTLY, Fit.WHOLE, Fit.NOT_NOW)
+
+
+def test_the_estimate_names_the_device_that_was_chosen(known: GgufHeader) -> None:
+    one = chosen_alone(known, "Q4_K_M", ram(60), gpu(0, 2), gpu(1, 20))
+    assert [place.place for place in one.estimate.places] == ["GPU-1", "host"]
+    assert one.claims == {place.place: place.claim_bytes for place in one.estimate.places}
+    spread = chosen_alone(known, "Q8_0", ram(60), gpu(0, 6), gpu(1, 7))
+    assert spread.how == "over 2 devices"
+    assert spread.claims == {place.place: place.claim_bytes for place in spread.estimate.places}
 
 
 def test_a_full_gpu_leaves_the_host(known: GgufHeader) -> None:
