@@ -8,7 +8,7 @@ STAMPS   := .make
 WORKERS  ?= 2
 # Everything that needs neither Docker, nor npm, nor a server program, nor minutes.
 QUICK    := not (docker or e2e or node or postgres or slow)
-SYSTEM   := docker.io docker-registry iptables iproute2 busybox-static gcc libc6-dev openssl postgresql nodejs npm
+SYSTEM   := docker.io docker-registry iptables iproute2 busybox-static gcc libc6-dev openssl openssh-server postgresql nodejs npm
 ENGINE   := python -m tests.fixtures.private_engine --
 
 .PHONY: help run stop check test static unit docker docker28 crashes bench docs env system clean

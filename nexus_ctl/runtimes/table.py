@@ -1,7 +1,8 @@
 """Which runtime a stack uses, and why: one row per driver.
 
-Called once per command by the composition root. The rule: what `auto` chose at first stays chosen (a word in the state
-directory), for an engine that is down for a minute must not make every replica start a second time somewhere else.
+Called once per command by the composition root. The rule: what was chosen at first stays chosen (a file in the state
+directory says the driver and which engine), for an engine that is down for a minute, or another address in the
+environment, must not make every replica start a second time somewhere else.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nexus_ctl.errors import Conflict, UsageError
+from nexus_ctl.errors import Conflict, RuntimeUnreachable, UsageError
 from nexus_ctl.runtimes.port import Images, Runtime
 
 if TYPE_CHECKING:
     from nexus_ctl.runtimes.docker.runtime import DockerRuntime
 
 CHOSEN = "runtime"
-"""File in the state directory with the driver that `auto` chose."""
+"""File in the state directory: the driver, and for Docker the engine's address and what it is known by."""
 AUTO = "auto"
 
 
@@ -41,63 +42,113 @@ def open_runtime(wanted: str, state_dir: Path, instance: str, process: Callable[
     """
     driver, why = (wanted, "declared") if wanted != AUTO else detect(state_dir)
     before = _chosen(state_dir)
-    if before not in ("", driver):
+    if before.driver not in ("", driver):
         _hold(before, driver, instance, process)
-    if before != driver:
-        _choose(state_dir, driver)
     if driver == "process":
+        _choose(state_dir, before, Chosen(driver))
         return Choice(process(), None, driver, why)
     engine = docker(instance)
+    _choose(state_dir, before, Chosen(driver) if before.driver != driver else before)
+    _same_engine(state_dir, engine)
     return Choice(engine, engine, driver, why)
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What a state directory has used; `driver` is "" for nothing yet."""
+
+    driver: str = ""
+    url: str = ""
+    engine: str = ""
+    """What the engine is known by, whatever its address."""
 
 
 def detect(state_dir: Path) -> tuple[str, str]:
     """What `auto` means here: the driver and why."""
-    known = _chosen(state_dir)
+    known = _chosen(state_dir).driver
     if known:
         return known, f"auto, as before; to choose anew remove {state_dir / CHOSEN} when nothing runs"
     driver, why = _look()
     return driver, f"auto: {why}"
 
 
-def _chosen(state_dir: Path) -> str:
-    """The driver that this state directory has used; "" for none."""
+def _chosen(state_dir: Path) -> Chosen:
     file = state_dir / CHOSEN
-    known = file.read_text(encoding="ascii").strip() if file.exists() else ""
-    return known if known in ("docker", "process") else ""
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    return Chosen(*lines[:3]) if lines and lines[0] in ("docker", "process") else Chosen()
 
 
-def _choose(state_dir: Path, driver: str) -> None:
-    if state_dir.is_dir():
-        (state_dir / CHOSEN).write_text(driver + "\n", encoding="ascii")
+def _choose(state_dir: Path, before: Chosen, now: Chosen) -> None:
+    if now != before and state_dir.is_dir():
+        lines = filter(None, (now.driver, now.url, now.engine))
+        (state_dir / CHOSEN).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
-def _hold(before: str, driver: str, instance: str, process: Callable[[], Runtime]) -> None:
-    """Refuse another driver while replicas of this install are left on the one before: they would be orphans."""
-    runtime = process() if before == "process" else docker(instance)
-    left = [r.name for r in runtime.list() if r.owner is not None and r.owner.kind == "Deployment"]
-    if left:
+def _same_engine(state_dir: Path, engine: DockerRuntime) -> None:
+    """Write down which engine it is; refuse another one while replicas of this install are left on the one before.
+
+    An engine that does not answer is left to its first caller.
+    """
+    before = _chosen(state_dir)
+    if before.url == engine.url:
+        return
+    try:
+        now = Chosen("docker", engine.url, engine.identity())
+        if before.url and before.engine != now.engine:
+            _hold_engine(state_dir, before, engine)
+    except RuntimeUnreachable:
+        return
+    _choose(state_dir, before, now)
+
+
+def _hold_engine(state_dir: Path, before: Chosen, engine: DockerRuntime) -> None:
+    try:
+        elsewhere = _left(docker(engine.instance, before.url))
+    except (RuntimeUnreachable, UsageError) as error:
         raise Conflict(
-            f"spec.runtime.driver is {driver} now, but {', '.join(left)} run on {before}",
-            hint=f"declare driver: {before}, take them down with `nexusctl delete`, then declare {driver}",
+            f"this stack ran on the Docker engine at {before.url}, and now it is to be the one at {engine.url}; "
+            "whether replicas are left over there cannot be seen",
+            hint=f"export DOCKER_HOST={before.url}  or, when nothing of it runs there:  rm {state_dir / CHOSEN}",
+            code="driver-changed",
+        ) from error
+    if left := sorted(set(elsewhere) - set(_left(engine))):
+        raise Conflict(
+            f"it is the Docker engine at {engine.url} now, but {', '.join(left)} run on the one at {before.url}",
+            hint=f"export DOCKER_HOST={before.url}  and keep it, or take them down there first:  nexusctl delete",
             code="driver-changed",
         )
 
 
-def docker(instance: str) -> DockerRuntime:
-    """The Docker engine of this machine. Raises UsageError for one elsewhere."""
+def _hold(before: Chosen, driver: str, instance: str, process: Callable[[], Runtime]) -> None:
+    """Refuse another driver while replicas of this install are left on the one before: they would be orphans."""
+    runtime = process() if before.driver == "process" else docker(instance, before.url)
+    if left := _left(runtime):
+        raise Conflict(
+            f"spec.runtime.driver is {driver} now, but {', '.join(left)} run on {before.driver}",
+            hint=f"declare driver: {before.driver}, take them down with `nexusctl delete`, then declare {driver}",
+            code="driver-changed",
+        )
+
+
+def _left(runtime: Runtime) -> list[str]:
+    return [r.name for r in runtime.list() if r.owner is not None and r.owner.kind == "Deployment"]
+
+
+def docker(instance: str, url: str = "") -> DockerRuntime:
+    """The Docker engine at an address, else the one that the docker command would use. Raises UsageError for one that
+    is not on this machine."""
     from nexus_ctl.runtimes.docker.runtime import DockerRuntime
 
-    return DockerRuntime(instance)
+    return DockerRuntime(instance, url)
 
 
 def _look() -> tuple[str, str]:
-    from nexus_ctl.runtimes.docker import connection
+    from nexus_ctl.runtimes.docker import address, connection
 
     try:
-        url = connection.engine_url()
+        engine = address.find()
     except UsageError as error:
         return "process", error.detail
-    if connection.answers(url):
-        return "docker", f"the Docker engine at {url} answers"
-    return "process", f"no Docker engine answers at {url}"
+    if connection.answers(engine):
+        return "docker", f"the Docker engine at {engine.url} answers"
+    return "process", f"no Docker engine answers at {engine.url}"

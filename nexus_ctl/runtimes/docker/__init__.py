@@ -7,7 +7,9 @@
     left_out.py      what such a manifest does not say, and why              pure
     importing.py     reads the container and its image for both
     errors.py        every foreign error → ours
-    connection.py    which engine, and the client to it
+    address.py       which engine, and whether it is on this machine
+    ssh.py           the way to one behind ssh
+    connection.py    the client to it
     secrets.py       secret values, in memory, for as long as a container runs
     images.py        what images there are; pull
     offers.py        what a registry offers: the digest, and what a pull would take

@@ -19,6 +19,8 @@ from nexus_ctl.errors import NameInUse, NexusError, NotFound, Refused, Retryable
 
 START_ENGINE = "is the Docker engine running?  systemctl status docker"
 PERMISSION = "may this user use Docker?  sudo usermod -aG docker $USER, then log in again; or runtime.driver: process"
+TLS = "DOCKER_TLS_VERIFY=1, and in DOCKER_CERT_PATH ca.pem of the engine's CA, cert.pem and key.pem that it accepts"
+OTHER_DISK = "the engine does not see this machine's files: is it at the other end of a tunnel? run nexusctl over there"
 NO_GPU_WORDS = r"could not select device driver|nvidia-container-cli|unresolvable CDI|unknown runtime"
 GPU_HINT = "install the NVIDIA driver and the NVIDIA Container Toolkit, or ask for no GPU; check with:  nvidia-smi"
 LEFTOVER_WORDS = r"task .*already exists|id already in use|container with given ID already exists"
@@ -44,6 +46,7 @@ MEANINGS = (
     Meaning(0, LEFTOVER_WORDS, Retryable, LEFTOVER),
     Meaning(0, r"port is already allocated|address already in use", Refused, "another program listens there"),
     Meaning(0, r"no space left on device", Retryable, "free disk space:  docker system df"),
+    Meaning(400, r"bind source path does not exist", Terminal, OTHER_DISK),
     Meaning(0, r"executable file not found|no such file or directory|permission denied", Terminal),
     Meaning(0, r"non-overlapping IPv4 address pool", Terminal, "remove unused networks:  docker network prune"),
     Meaning(0, r"network .* not found", Retryable, "the stack's network is gone; apply again makes it anew"),
@@ -52,6 +55,12 @@ MEANINGS = (
     Meaning(403, "", Refused),
     Meaning(409, "", Refused),
 )  # fmt: skip
+
+WAYS_OUT = (
+    (r"ermission denied", PERMISSION),
+    (r"HTTPS server|SSL|TLS|certificate", TLS),
+)
+"""Why an engine may not answer, by the client's words."""
 
 
 @contextmanager
@@ -82,5 +91,5 @@ def meaning(subject: str, status: int, words: str) -> NexusError:
 
 def unreachable(subject: str, words: str) -> RuntimeUnreachable:
     """The engine did not answer, or not to the end."""
-    hint = PERMISSION if "ermission denied" in words else START_ENGINE
+    hint = next((hint for pattern, hint in WAYS_OUT if re.search(pattern, words)), START_ENGINE)
     return RuntimeUnreachable(f"{subject}: the Docker engine does not answer: {words}", hint=hint)

@@ -11,6 +11,7 @@ from typing import Any
 
 from nexus_ctl.resources.ownership import PREFIX
 from nexus_ctl.runtimes.docker import connection
+from nexus_ctl.runtimes.docker.address import Address
 from nexus_ctl.runtimes.docker.errors import translated
 from nexus_ctl.runtimes.watch import SECOND, ReplicaEvent
 
@@ -21,17 +22,17 @@ ACTIONS = ("create", "start", "die", "oom", "kill", "stop", "destroy", "rename",
 class DockerFeed:
     """One open stream, on a connection of its own."""
 
-    def __init__(self, url: str, instance: str, since_ns: int, told: Callable[[str], None]) -> None:
+    def __init__(self, address: Address, instance: str, since_ns: int, told: Callable[[str], None]) -> None:
         """`since_ns` is wall time of the engine's machine; `told` hears each container's id before anybody else.
 
         Raises RuntimeUnreachable.
         """
-        self._url = url
+        self._url = address.url
         self._told = told
-        self._api = connection.connect(url)
+        self._api = connection.connect(address)
         filters: dict[str, Any] = {"type": "container", "label": f"{PREFIX}instance={instance}", "event": list(ACTIONS)}
         try:
-            with translated(url):
+            with translated(self._url):
                 self._stream = self._api.events(since=since_ns // SECOND, filters=filters, decode=True)
         except BaseException:
             self._api.close()

@@ -11,6 +11,7 @@ from docker.errors import NotFound as Missing
 from nexus_ctl.errors import Terminal, UsageError
 from nexus_ctl.resources.ownership import Ownership
 from nexus_ctl.runtimes.docker import connection
+from nexus_ctl.runtimes.docker.address import find
 from nexus_ctl.runtimes.docker.adoption import manifests_from_inspect
 from nexus_ctl.runtimes.docker.errors import translated
 from nexus_ctl.runtimes.docker.left_out import left_out
@@ -29,7 +30,7 @@ def import_container(name: str, url: str = "") -> Imported:
 
     Raises UsageError (no such container, or it is nexusctl's own), Terminal (it cannot be said), RuntimeUnreachable.
     """
-    address = connection.engine_url(url)
+    address = find(url)
     api = connection.connect(address)
     try:
         with translated(name):
@@ -37,7 +38,7 @@ def import_container(name: str, url: str = "") -> Imported:
                 inspect: dict[str, Any] = api.inspect_container(name)
             except Missing as error:
                 raise UsageError(
-                    f"there is no container {name} on {address}", hint="docker ps -a", code="unknown-object"
+                    f"there is no container {name} on {address.url}", hint="docker ps -a", code="unknown-object"
                 ) from error
             try:
                 image: dict[str, Any] = api.inspect_image(inspect["Image"])

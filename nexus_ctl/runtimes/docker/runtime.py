@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from docker.errors import APIError
@@ -24,7 +25,7 @@ from nexus_ctl.resources.image import Credentials, LocalImage, PullSize
 from nexus_ctl.resources.launch import Limits
 from nexus_ctl.resources.ownership import MANAGED_BY, PREFIX, Ownership
 from nexus_ctl.resources.replica import ObservedReplica, Replica
-from nexus_ctl.runtimes.docker import connection, events, images, networks, offers
+from nexus_ctl.runtimes.docker import address, connection, events, images, networks, offers
 from nexus_ctl.runtimes.docker.container import (
     SECRET_NAMES,
     SHELL,
@@ -58,7 +59,7 @@ class DockerRuntime:
     def __init__(
         self, instance: str, url: str = "", clock: Clock | None = None, secrets: SecretFiles | None = None
     ) -> None:
-        self.url = connection.engine_url(url)
+        self.address = address.find(url)
         self.instance = instance
         self._clock = clock or SystemClock()
         self._secrets = secrets or SecretFiles()
@@ -67,7 +68,21 @@ class DockerRuntime:
     @cached_property
     def api(self) -> APIClient:
         """The client, connected with the first use. Raises RuntimeUnreachable."""
-        return connection.connect(self.url)
+        return connection.connect(self.address)
+
+    @property
+    def url(self) -> str:
+        """Where the engine listens."""
+        return self.address.url
+
+    def identity(self) -> str:
+        """What tells this engine from others, the same by whatever address. Raises RuntimeUnreachable.
+
+        The id alone does not: up to version 20.10 all engines of a machine have the same.
+        """
+        with translated(self.url):
+            info = self.api.info()
+        return f"{info.get('ID')} {info.get('DockerRootDir')}"
 
     @cached_property
     def _cores(self) -> int:
@@ -112,6 +127,8 @@ class DockerRuntime:
             raise Terminal(f"{replica.name}: no container image is given", hint="name one in engine.<engine>.image")
         if words := self._too_many_cores(launch.limits):
             raise Terminal(f"{replica.name}: {words}")
+        if missing := next((one.source for one in launch.mounts if not Path(one.source).exists()), ""):
+            raise Terminal(f"{replica.name}: {missing} is not on this machine")
         image = image_facts(self.api, launch.image)
         with translated(replica.name), networks.network_of(self.api, replica.owner) as network_id:
             config = container_config(replica, image, network_id)
@@ -229,13 +246,13 @@ class DockerRuntime:
 
         def open_feed(since_ns: int) -> Feed:
             self._details.forget()
-            return events.DockerFeed(self.url, self.instance, since_ns, self._details.forget)
+            return events.DockerFeed(self.address, self.instance, since_ns, self._details.forget)
 
         return Watch(open_feed, self.answers, clock=self._clock, silence_seconds=silence_seconds)
 
     def answers(self) -> bool:
         """Whether the engine answers, and soon."""
-        return connection.answers(self.url)
+        return connection.answers(self.address)
 
     # inner workings
 

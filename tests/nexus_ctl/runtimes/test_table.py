@@ -30,6 +30,7 @@ def no_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return url
 
 
+@pytest.mark.usefixtures("sockets_left_by_the_sdk")
 def test_declared_is_declared(tmp_path: Path, no_engine: str) -> None:
     assert choose("process", tmp_path) == Choice(PROCESSES, None, "process", "declared")
     found = choose("docker", tmp_path)
@@ -38,7 +39,7 @@ def test_declared_is_declared(tmp_path: Path, no_engine: str) -> None:
     assert (tmp_path / "runtime").read_text() == "docker\n"
 
 
-@pytest.mark.usefixtures("no_engine")
+@pytest.mark.usefixtures("no_engine", "sockets_left_by_the_sdk")
 def test_another_driver_is_refused_while_replicas_are_left_on_the_one_before(tmp_path: Path) -> None:
     processes = FakeRuntime(FakeClock())
     open_runtime("process", tmp_path, "install-1", lambda: processes)
@@ -59,7 +60,7 @@ def test_without_an_engine_auto_is_process(tmp_path: Path, no_engine: str) -> No
 
 
 def test_an_engine_elsewhere_is_no_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DOCKER_HOST", "tcp://gpu-box:2375")
+    monkeypatch.setenv("DOCKER_HOST", "tcp://192.0.2.7:2375")
     found = choose("auto", tmp_path)
     assert found.driver == "process"
     assert "another machine" in found.why
