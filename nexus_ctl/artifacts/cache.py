@@ -89,12 +89,18 @@ class Cache:
             return header_of(artifact)
         if request.source.path is not None or request.source.pypi is not None:
             return None
+        from nexus_ctl.artifacts.header_memory import remembered
         from nexus_ctl.artifacts.remote_header import read_urls
+        from nexus_ctl.artifacts.shelf import Shelf
 
         try:
             parcel = self._ask(request, token)
-            urls = [part.url for part in parcel.parts if part.name.endswith(".gguf")]
-            return read_urls(urls, self._means, parcel.token).header if urls else None
+            parts = [part for part in parcel.parts if part.name.endswith(".gguf")]
+            if not parts:
+                return None
+            urls = [part.url for part in parts]
+            shelf, digests = Shelf(self.layout.hub), [part.sha256 for part in parts]
+            return remembered(shelf, digests, lambda: read_urls(urls, self._means, parcel.token)).header
         except ActionError:
             return None
 

@@ -1,8 +1,8 @@
 """The catalog: what the hub says of models that may not be here, remembered on disk, and the headers of their files.
 
 Called by the commands of the registry (and the API after them); the values it gives are `resources.catalog`'s. It
-downloads no model: a card, a listing, and of model files the first few hundred kilobytes. Whatever the hub sends is
-bounded by `hub_client`, and made plain text here.
+downloads no model: cards, listings, and of model files the header. Whatever the hub sends is bounded by `hub_client`,
+and made plain text here.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ from itertools import islice
 from typing import TypeVar
 from urllib.parse import quote
 
-from nexus_ctl.artifacts.gguf_header import read_file
+from nexus_ctl.artifacts.gguf_header import HeaderRead, read_file
+from nexus_ctl.artifacts.header_memory import remembered
 from nexus_ctl.artifacts.header_window import BadHeader
 from nexus_ctl.artifacts.hub_card import EXPAND, SEARCH_EXPAND, card_of, found_of
 from nexus_ctl.artifacts.hub_client import Conversation, endpoint_of, is_offline, login_token
 from nexus_ctl.artifacts.hub_listing import files_at
-from nexus_ctl.artifacts.hub_memory import HubMemory, Shelf, read_header, write_header
+from nexus_ctl.artifacts.hub_memory import HubMemory
 from nexus_ctl.artifacts.records import Layout
+from nexus_ctl.artifacts.shelf import Shelf
 from nexus_ctl.artifacts.source import Means
 from nexus_ctl.artifacts.transport import persist
 from nexus_ctl.errors import Terminal
@@ -29,6 +31,8 @@ from nexus_ctl.resources.weights import GgufHeader, merge_shards
 
 T = TypeVar("T")
 
+ATTEMPTS, LONGEST_WAIT_SECONDS = 3, 20.0
+"""Somebody sits and waits: a hub that does not answer is given up sooner than a download's."""
 CARD_CHARACTERS = 200_000
 """Of the text of a card."""
 SORTS: Mapping[str, str] = {
@@ -51,15 +55,6 @@ class Query:
     gguf_only: bool = False
     author: str = ""
     task: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteHeader:
-    """A header of files at the hub, and what it cost: nothing when it was remembered."""
-
-    header: GgufHeader
-    requests: int
-    bytes_read: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,33 +110,30 @@ class Catalog:
         text, _, _ = self._asked(ask, token, refresh=False)
         return paragraphs(_without_front_matter(text), CARD_CHARACTERS)
 
-    def header(self, repository: Repository, wanted: Quantization, *, token: str | None = None) -> RemoteHeader:
+    def header(self, repository: Repository, wanted: Quantization, *, token: str | None = None) -> HeaderRead:
         """The header of a model of the hub: from the cache, from memory by its digests, else by range requests.
 
-        Raises BadHeader as well.
+        What it cost is nothing in the first two cases. Raises BadHeader as well.
         """
         blobs = [self.layout.blob(digest) for digest in wanted.digests]
         if blobs and all(blob.exists() for blob in blobs):
-            return RemoteHeader(_merged([read_file(blob).header for blob in blobs]), 0, 0)
-        known = read_header(self._shelf, wanted.digests) if wanted.digests else None
-        if known is not None:
-            return RemoteHeader(known, 0, 0)
-        if is_offline(self.means.environ):
-            detail = f"offline, and the header of {wanted.files[0].name} was not read before"
-            raise Terminal(detail, hint="unset HF_HUB_OFFLINE", code="offline")
-        base = f"{endpoint_of(self.means.environ)}/{repository.repo}/resolve/{repository.commit}"
-        urls = [f"{base}/{quote(file.name)}" for file in wanted.files]
-        read = self.header_at(urls, token=token or login_token(self.means.environ))
-        if wanted.digests:
-            write_header(self._shelf, wanted.digests, read.header)
-        return read
+            return HeaderRead(_merged([read_file(blob).header for blob in blobs]), 0, 0)
 
-    def header_at(self, urls: Sequence[str], *, token: str | None = None) -> RemoteHeader:
+        def read() -> HeaderRead:
+            if is_offline(self.means.environ):
+                detail = f"offline, and the header of {wanted.files[0].name} was not read before"
+                raise Terminal(detail, hint="unset HF_HUB_OFFLINE", code="offline")
+            base = f"{endpoint_of(self.means.environ)}/{repository.repo}/resolve/{repository.commit}"
+            urls = [f"{base}/{quote(file.name)}" for file in wanted.files]
+            return self.header_at(urls, token=token or login_token(self.means.environ))
+
+        return remembered(self._shelf, [file.sha256 for file in wanted.files], read)
+
+    def header_at(self, urls: Sequence[str], *, token: str | None = None) -> HeaderRead:
         """The header of the model at these addresses, by range requests. Raises BadHeader as well."""
         from nexus_ctl.artifacts.remote_header import read_urls
 
-        read = read_urls(urls, self.means, token)
-        return RemoteHeader(read.header, read.requests, read.bytes_read)
+        return read_urls(urls, self.means, token)
 
     @property
     def _shelf(self) -> Shelf:
@@ -160,7 +152,13 @@ class Catalog:
             memory.keep()
             return made, Fresh(memory.as_of or self.means.clock.now(), memory.why), talk.requests
 
-        return persist(attempt, self.means)
+        patience = self.means.patience
+        patience = replace(
+            patience,
+            failures=min(patience.failures, ATTEMPTS),
+            longest_asked_seconds=min(patience.longest_asked_seconds, LONGEST_WAIT_SECONDS),
+        )
+        return persist(attempt, replace(self.means, patience=patience))
 
 
 def _merged(headers: Sequence[GgufHeader]) -> GgufHeader:

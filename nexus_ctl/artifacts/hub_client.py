@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
 
 from nexus_ctl import __version__
 from nexus_ctl.artifacts.address import bare, display, server
@@ -31,6 +32,8 @@ ANSWER_BYTES = 16 << 20
 """The largest answer that is read; a page of a thousand files with their digests takes 300 KiB."""
 REQUESTS = 200
 """More requests than this in one conversation mean a listing that never ends."""
+_METADATA, _CONTENT = "/api/models", "/resolve/"
+"""Of a hub we ask this and nothing else: the client, left alone, also fetches a list of AI agents to name itself by."""
 _RESET = re.compile(r"\bt=(\d+)")
 
 
@@ -89,7 +92,9 @@ class Conversation:
                 raise Terminal(f"{display(self.endpoint)}: the listing does not end", code="bad-answer")
             return _whole(request, send)
 
-        if server(str(request.url)) != server(self.endpoint):
+        path = request.url.path.removeprefix(urlsplit(self.endpoint).path)
+        ours = path.startswith(_METADATA) or _CONTENT in path
+        if not ours or server(str(request.url)) != server(self.endpoint):
             place = display(str(request.url.copy_with(query=None)))
             raise Terminal(f"{display(self.endpoint)} leads to {place}, which is not asked", code="bad-answer")
         return ask() if self.answers is None else self.answers.answer(request, ask)

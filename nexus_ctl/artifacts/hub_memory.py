@@ -1,37 +1,28 @@
-"""What the hub answered before: metadata on disk, asked for again with its ETag, used when the hub cannot be asked.
+"""What the hub answered before, one file an answer: held against the hub by its ETag, used when it cannot be asked.
 
-    hub/<key>.json      one answer: address, ETag, next page, when it was last known to be true, the body
-    hub/<key>.header.json   the parsed header of model files, by their digests: those never change
-
-An answer younger than `FRESH` is used unasked; an older one is held against the hub by its ETag; where the hub does
-not answer, or may not be asked, the old one serves, and `as_of` says how old it is. The rule: everything in here can
-be lost, is bounded, and holds no secret (the address goes in without its user part, the token never).
+Beneath the catalog's conversations. An answer younger than `FRESH` is used unasked; an older one is asked for again
+with its ETag; where the hub does not answer, or may not be asked, the old one serves, and `as_of` says how old it is.
+The rule: nothing is remembered before it made sense, and nothing secret ever (the address goes in without its user
+part, the token not at all).
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nexus_ctl.artifacts.address import display
-from nexus_ctl.artifacts.disk import read_json, write_atomic
+from nexus_ctl.artifacts.shelf import Shelf, key_of
 from nexus_ctl.artifacts.transport import Unavailable
 from nexus_ctl.clock import Clock, moment, stamp
 from nexus_ctl.errors import Terminal
-from nexus_ctl.resources.weights import Counted, GgufHeader, Tensor, Value
 
 if TYPE_CHECKING:
     import httpx2
 
 FRESH = timedelta(minutes=10)
-FILES, FILE_BYTES, BYTES = 1000, 4 << 20, 64 << 20
-"""How many answers are kept, how large one may be, and all together; the longest unused go first."""
 _ONLY_NOW = "/auth-check"
 """Whether this token may read is asked anew each time."""
 
@@ -46,45 +37,6 @@ class Kept:
     type: str
     as_of: str
     body: str
-
-
-class Shelf:
-    """The folder; small files that may vanish at any time."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def read(self, key: str) -> dict[str, Any] | None:
-        """What was put there; None when it is gone or damaged."""
-        path = self._folder / f"{key}.json"
-        try:
-            found = read_json(path)
-            if found is not None:
-                path.touch()
-        except (OSError, ValueError):
-            return None
-        return found
-
-    def write(self, key: str, value: dict[str, Any]) -> None:
-        """Put it there if it is not too large, and let go of what was not used for longest. A full disk is no error."""
-        text = json.dumps(value)
-        if len(text) > FILE_BYTES:
-            return
-        with suppress(OSError):
-            write_atomic(self._folder / f"{key}.json", text, durable=False)
-            self._prune()
-
-    def _prune(self) -> None:
-        found = []
-        for path in self._folder.glob("*.json"):
-            with suppress(FileNotFoundError):
-                status = path.stat()
-                found.append((status.st_mtime_ns, status.st_size, path))
-        room, kept = BYTES, 0
-        for _, size, path in sorted(found, reverse=True):
-            room, kept = room - size, kept + 1
-            if room < 0 or kept > FILES:
-                path.unlink(missing_ok=True)
 
 
 @dataclass
@@ -107,7 +59,7 @@ class HubMemory:
         url = str(request.url)
         if request.method != "GET" or request.url.path.endswith(_ONLY_NOW):
             return ask()
-        key = _key(url)
+        key = key_of(url)
         kept = _kept(self.shelf.read(key), display(url))
         if self.offline:
             return self._from_memory(request, kept, "offline")
@@ -158,10 +110,6 @@ class HubMemory:
         return httpx2.Response(200, headers=headers, text=kept.body, request=request)
 
 
-def _key(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
 def _kept(value: dict[str, Any] | None, url: str) -> Kept | None:
     """The answer as it was written; None for anything else."""
     if value is None or set(value) != set(Kept.__dataclass_fields__) or value["url"] != url:
@@ -171,40 +119,3 @@ def _kept(value: dict[str, Any] | None, url: str) -> Kept | None:
     except (ValueError, TypeError):
         return None
     return Kept(**value) if all(isinstance(text, str) for text in value.values()) else None
-
-
-def read_header(shelf: Shelf, digests: Sequence[str]) -> GgufHeader | None:
-    """The header of the files with these SHA-256, in order; None when it is not remembered."""
-    value = shelf.read(f"{_key(' '.join(digests))}.header")
-    try:
-        return _header(value) if value is not None else None
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return None
-
-
-def write_header(shelf: Shelf, digests: Sequence[str], header: GgufHeader) -> None:
-    """Remember a header under what its files hold."""
-    metadata = {
-        name: {"counted": [value.element_type, value.count]} if isinstance(value, Counted) else value
-        for name, value in header.metadata.items()
-    }
-    facts = {
-        "architecture": header.architecture,
-        "data_offset": header.data_offset,
-        "file_bytes": header.file_bytes,
-        "alignment": header.alignment,
-        "shards": header.shards,
-    }
-    tensors = [[one.name, one.dims, one.type, one.size_bytes] for one in header.tensors]
-    shelf.write(f"{_key(' '.join(digests))}.header", {"facts": facts, "metadata": metadata, "tensors": tensors})
-
-
-def _header(value: dict[str, Any]) -> GgufHeader:
-    def plain(stored: Any) -> Value:
-        if isinstance(stored, dict):
-            return Counted(*stored["counted"])
-        return tuple(stored) if isinstance(stored, list) else stored
-
-    metadata = {name: plain(stored) for name, stored in value["metadata"].items()}
-    tensors = tuple(Tensor(name, tuple(dims), kind, size) for name, dims, kind, size in value["tensors"])
-    return GgufHeader(metadata=metadata, tensors=tensors, **value["facts"])

@@ -44,15 +44,16 @@ def engine_options(command: CommandT) -> CommandT:
     return command
 
 
-def settings_of_words(
+def settings_for(
     given: Mapping[str, Any], deployments: Mapping[str, DeploymentSpec], header: GgufHeader | None, context: int | None
 ) -> tuple[EngineSettings, str]:
     """(settings, what they are in words): as given, else as the first llama.cpp deployment declares, else defaults.
 
-    `context` is the default context; None = as llama-server has it.
+    `context` is the default context; None = as llama-server has it. Raises UsageError.
     """
     from dataclasses import replace
 
+    from nexus_ctl.errors import UsageError
     from nexus_ctl.placement.declared import settings_of
     from nexus_ctl.resources.memory import EngineSettings
 
@@ -62,7 +63,10 @@ def settings_of_words(
     ]
     if declared:
         name, engine = declared[0]
-        settings, words = settings_of(engine), f"the settings of Deployment/{name}"
+        try:
+            settings, words = settings_of(engine), f"the settings of Deployment/{name}"
+        except ValueError as error:
+            raise UsageError(f"Deployment/{name}: {error}", code="no-estimate") from error
     else:
         own = header.field("context_length") if header is not None else None
         wanted = min(context, own) if context is not None and isinstance(own, int) else context

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from nexus_ctl.artifacts.address import display
-from nexus_ctl.artifacts.catalog import RemoteHeader
-from nexus_ctl.artifacts.gguf_header import read_file
+from nexus_ctl.artifacts.gguf_header import HeaderRead, read_file
 from nexus_ctl.artifacts.header_window import BadHeader
 from nexus_ctl.cli.model_target import FileTarget, HubTarget, ModelTarget, Target
 from nexus_ctl.errors import ActionError, UsageError
@@ -79,12 +78,11 @@ def _of_file(path: Path) -> ModelFacts:
         header = read_file(path).header
         size = path.stat().st_size
     except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}", code="no-header") from error
+        hint = "" if path.name.endswith(".gguf") else f"a repository of the hub is written hf:{path}"
+        raise UsageError(f"{path}: {error.strerror}", hint=hint, code="no-header") from error
     except BadHeader as error:
         raise UsageError(f"{path}: {error.detail}", code="no-header") from error
-    return _alone(
-        str(path), str(path), RepoFile(path.name, header.file_bytes or size), RemoteHeader(header, 0, 0), True
-    )
+    return _alone(str(path), str(path), RepoFile(path.name, header.file_bytes or size), HeaderRead(header, 0, 0), True)
 
 
 def _of_model(target: ModelTarget, workspace: Workspace, refresh: bool) -> ModelFacts:
@@ -112,7 +110,7 @@ def _of_model(target: ModelTarget, workspace: Workspace, refresh: bool) -> Model
         files = artifact.files or (artifact.path,)
         shown = Path(spec.source.path or artifact.origin).name
         one = RepoFile(shown, artifact.size_bytes, artifact.sha256)
-        read, why = _tried(lambda: RemoteHeader(read_file(Path(files[0])).header, 0, 0))
+        read, why = _tried(lambda: HeaderRead(read_file(Path(files[0])).header, 0, 0))
         return replace(_alone(name, artifact.origin, one, read, True), no_header=why or unknown)
     if spec.source.url is not None:
         url, shown = spec.source.url, display(spec.source.url)
@@ -155,7 +153,7 @@ def _of_repository(
     )
 
 
-def _tried(read: Callable[[], RemoteHeader]) -> tuple[RemoteHeader | None, str]:
+def _tried(read: Callable[[], HeaderRead]) -> tuple[HeaderRead | None, str]:
     """(the header, "") or (None, why not)."""
     try:
         return read(), ""
@@ -165,7 +163,7 @@ def _tried(read: Callable[[], RemoteHeader]) -> tuple[RemoteHeader | None, str]:
         return None, str(error)
 
 
-def _alone(name: str, origin: str, file: RepoFile, read: RemoteHeader | None, here: bool) -> ModelFacts:
+def _alone(name: str, origin: str, file: RepoFile, read: HeaderRead | None, here: bool) -> ModelFacts:
     """A model of one file that no repository speaks of."""
     one = next(iter(quantizations([file])), Quantization(file.name, (file,)))
     header = read.header if read is not None else None

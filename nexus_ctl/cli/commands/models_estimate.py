@@ -35,7 +35,7 @@ def command(
     quantization that is named (`hf:owner/name/Q4_K_M`), else the smallest. Each part says how it is known: exact to
     the byte, by a formula with a margin, or assumed. With GPUs it is told as it would be placed on them.
     """
-    from nexus_ctl.cli.engine_options import settings_of_words
+    from nexus_ctl.cli.engine_options import settings_for
     from nexus_ctl.cli.inputs import empty_stack, stack_if_any
     from nexus_ctl.cli.model_facts import facts_of
     from nexus_ctl.cli.model_target import target_of
@@ -53,7 +53,7 @@ def command(
         detail = f"{facts.name} has no GGUF header that can be read before it is here: {facts.no_header}"
         raise UsageError(detail, hint="nexusctl apply", code="no-header")
     host, gpus = invocation.machine()
-    wanted, _ = settings_of_words(settings, {}, facts.header, None)
+    wanted, _ = settings_for(settings, {}, facts.header, None)
     found = weighed_alone(facts, wanted, (host, gpus))
     if output in ("json", "yaml"):
         about = {"model": facts.name, "fit": choice.fit_json(found), "read": model_sheet.read_json(facts)}

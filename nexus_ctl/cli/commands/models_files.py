@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import click
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command("files")
-@click.argument("model", metavar="NAME|hf:OWNER/NAME")
+@click.argument("model", metavar="NAME|hf:OWNER/NAME[/PATTERN]")
 @refresh_option
 @stack_options
 @output_option("table", "json", "yaml", "name")
@@ -45,7 +46,7 @@ def command(
     with invocation.workspace(stack or empty_stack(), invocation.command) as workspace:
         target, token = _repository(model, stack, workspace)
         found = workspace.catalog.repository(target.repo, target.revision, token=token, refresh=refresh)
-        listed = _listed(found, stack, workspace)
+        listed = [one for one in _listed(found, stack, workspace) if fnmatchcase(one.file.name, target.file or "*")]
         now = workspace.clock.now()
     if output in ("json", "yaml"):
         print_value(view.to_json(f"hf:{found.repo}@{found.revision}", found.commit, listed, found.fresh), output)
@@ -67,7 +68,10 @@ def _repository(model: str, stack: Stack | None, workspace: Workspace) -> tuple[
         return target, None
     if isinstance(target, ModelTarget) and (source := target.resource.spec.source.hugging_face) is not None:
         return HubTarget(source.repo, source.revision, ""), token_of(target, workspace)
-    raise UsageError(f"{model} comes from no hub repository", hint=f"nexusctl models show {model}")
+    hint = (
+        f"nexusctl models show {model}" if isinstance(target, ModelTarget) else "a repository is written hf:owner/name"
+    )
+    raise UsageError(f"{model} comes from no hub repository", hint=hint)
 
 
 def _listed(found: Repository, stack: Stack | None, workspace: Workspace) -> list[ListedFile]:

@@ -34,7 +34,7 @@ def command(
     The largest that fits, up to eight bits a weight, wholly on GPUs before partly; then the next better one that does
     not run as well, and what is missing. Bytes are the estimator's, with its margins, held against what is free now.
     """
-    from nexus_ctl.cli.engine_options import USUAL_CONTEXT, settings_of_words
+    from nexus_ctl.cli.engine_options import USUAL_CONTEXT, settings_for
     from nexus_ctl.cli.inputs import empty_stack, stack_if_any
     from nexus_ctl.cli.model_facts import facts_of
     from nexus_ctl.cli.model_target import target_of
@@ -51,7 +51,7 @@ def command(
         for target in targets:
             facts = facts_of(target, workspace, refresh=refresh)
             deployments = model_use.deployments_of(stack, {target.subject}) if stack is not None else {}
-            wanted, words = settings_of_words(settings, deployments, facts.header, USUAL_CONTEXT)
+            wanted, words = settings_for(settings, deployments, facts.header, USUAL_CONTEXT)
             found = weighed(facts, wanted, (host, gpus))
             if found is None:
                 raise UsageError(

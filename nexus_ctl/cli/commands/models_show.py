@@ -93,7 +93,7 @@ def _sheet(
     refresh: bool,
     given: dict[str, Any],
 ) -> Sheet:
-    from nexus_ctl.cli.engine_options import USUAL_CONTEXT, settings_of_words
+    from nexus_ctl.cli.engine_options import USUAL_CONTEXT, settings_for
     from nexus_ctl.cli.model_facts import facts_of
     from nexus_ctl.cli.model_weighing import weighed
     from nexus_ctl.cli.ratings import ratings_of
@@ -103,7 +103,7 @@ def _sheet(
     facts = facts_of(target, workspace, refresh=refresh)
     subjects = model_use.subjects_of(stack, target.subject) if stack is not None else frozenset({target.subject})
     deployments = model_use.deployments_of(stack, subjects) if stack is not None else {}
-    settings, words = settings_of_words(given, deployments, facts.header, USUAL_CONTEXT)
+    settings, words = settings_for(given, deployments, facts.header, USUAL_CONTEXT)
     host, gpus = invocation.machine()
     usage = model_use.usage_of(deployments, workspace.routing.counted() if deployments else None)
     no_usage = "the gateway does not answer" if deployments else "no declared Deployment serves it"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -11,14 +13,17 @@ from typing import Any
 
 import pytest
 
-from nexus_ctl.artifacts import hub_client, hub_memory
+from nexus_ctl.artifacts import hub_client, hub_memory, shelf
+from nexus_ctl.artifacts.cache import Cache
 from nexus_ctl.artifacts.catalog import Catalog, Query
 from nexus_ctl.artifacts.gguf_header import read_file
 from nexus_ctl.artifacts.header_window import BadHeader
 from nexus_ctl.artifacts.records import Layout
 from nexus_ctl.artifacts.source import Means, Patience
 from nexus_ctl.errors import Retryable, Terminal
+from nexus_ctl.resources.artifact import Request
 from nexus_ctl.resources.catalog import Card, Quantization, Score, quantizations
+from nexus_ctl.resources.model import HuggingFaceSource, Source
 from tests.fakes.clock import FakeClock
 from tests.fakes.gguf_models import TINY, write
 from tests.fakes.hub import FakeHub, sha256
@@ -223,6 +228,19 @@ def test_a_next_page_on_another_host_is_not_asked(desk: Desk, hub: FakeHub) -> N
     assert [path for path, _ in desk.asked()] == ["/api/models"]
 
 
+def test_nothing_else_is_asked_of_the_hub(desk: Desk, hub: FakeHub) -> None:
+    """The client fetches a list of AI agents at its first request, if it is let."""
+    script = (
+        "from pathlib import Path; from nexus_ctl.clock import SystemClock; from nexus_ctl.artifacts.catalog import *\n"
+        "import os; Catalog(Layout(Path.cwd()), Means(SystemClock(), os.environ)).search(Query(('tiny',)))"
+    )
+    root = str(Path(__file__).parents[3])
+    environ = {**desk.environ, "PYTHONPATH": root, "HOME": str(desk.folder)}
+    desk.folder.mkdir()
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=desk.folder, env=environ)
+    assert [path for path, _ in desk.asked()] == ["/api/models"]
+
+
 def test_a_listing_without_end_ends(desk: Desk, hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_client, "REQUESTS", 5)
     hub.put("/api/models", b"[]", headers={"Link": f'<{hub.url}/api/models?x=1>; rel="next"'}, etag=None)
@@ -288,16 +306,16 @@ def test_fields_of_a_card_are_believed_only_in_their_form(desk: Desk, hub: FakeH
 
 
 def test_memory_is_bounded_and_lets_go_of_what_was_not_used(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_memory, "FILES", 3)
-    shelf = hub_memory.Shelf(desk.folder / "hub")
+    monkeypatch.setattr(shelf, "FILES", 3)
+    kept = shelf.Shelf(desk.folder / "hub")
     for number in range(6):
-        shelf.write(f"k{number}", {"n": number})
-        shelf.read("k0")
+        kept.write(f"k{number}", {"n": number})
+        kept.read("k0")
     assert len(list((desk.folder / "hub").iterdir())) == 3
-    assert shelf.read("k0") == {"n": 0}
-    monkeypatch.setattr(hub_memory, "FILE_BYTES", 10)
-    shelf.write("large", {"n": "x" * 100})
-    assert shelf.read("large") is None
+    assert kept.read("k0") == {"n": 0}
+    monkeypatch.setattr(shelf, "FILE_BYTES", 10)
+    kept.write("large", {"n": "x" * 100})
+    assert kept.read("large") is None
 
 
 def test_damaged_memory_is_no_memory(desk: Desk) -> None:
@@ -324,6 +342,14 @@ def test_a_header_is_read_once_and_then_remembered(desk: Desk, model: bytes, tmp
     desk.environ["HF_HUB_OFFLINE"] = "1"
     again = desk.catalog.header(repository, offered(desk))
     assert (again.header, again.requests, again.bytes_read) == (first.header, 0, 0)
+
+
+def test_a_plan_takes_the_header_that_the_catalog_read(desk: Desk, hub: FakeHub) -> None:
+    first = desk.catalog.header(desk.catalog.repository(REPO), offered(desk))
+    cache = Cache(desk.folder, desk.catalog.means)
+    hub.stored(REPO, "tiny-Q8_0.gguf").status = 404
+    request = Request(Source(hugging_face=HuggingFaceSource(repo=REPO)))
+    assert cache.header(request) == first.header
 
 
 def test_a_header_that_was_never_read_is_not_to_be_had_offline(desk: Desk) -> None:

@@ -101,6 +101,7 @@ def test_no_manifest_is_needed_to_look_around(nexusctl: CommandLine, tmp_path: P
     assert nexusctl.ok("models", "recommend", f"hf:{REPO}", "-o", "name").out == "tiny-Q8_0.gguf\n"
     done = nexusctl("models", "show", "tiny")
     assert (done.code, "hf:owner/tiny" in done.err) == (2, True)
+    assert f"is written hf:{REPO}" in nexusctl("models", "show", REPO).err
     assert not (tmp_path / ".nexus").exists()
 
 
@@ -206,6 +207,7 @@ def test_files(nexusctl: CommandLine, tmp_path: Path, model: bytes) -> None:
     """)
     assert done.err == "as of now\n"
     assert nexusctl.ok("models", "files", f"hf:{REPO}", "-o", "name").out.split() == sorted(digests)
+    assert nexusctl.ok("models", "files", f"hf:{REPO}/big/*", "-o", "name").out.split() == list(SPLIT)
     (tmp_path / "own.gguf").write_bytes(model)
     assert "comes from no hub repository" in nexusctl("models", "files", "./own.gguf").err
 
@@ -278,7 +280,7 @@ def test_estimate_tells_each_device(nexusctl: CommandLine, tmp_path: Path) -> No
     cards = tuple(Device(f"GPU-{n}", "Card", "gpu", n, 6 << 30, 4 << 30, 2 << 30) for n in (0, 1))
     nexusctl.machine = (nexusctl.machine[0], DeviceList(cards))
     told = nexusctl.ok("models", "estimate", "./qwen3.gguf", "--ctx", "4096", "-o", "json").json()
-    assert [place["device"] for place in told["devices"]] == ["GPU-0", "GPU-1", "host"]
+    assert sorted(place["device"] for place in told["devices"]) == ["GPU-0", "GPU-1", "host"]
     assert (told["fit"]["fit"], told["fit"]["how"]) == ("whole", "over 2 devices")
     for part in ("weightsBytes", "kvCacheBytes", "computeBytes", "outputBytes", "overheadBytes", "totalBytes"):
         assert told[part] == sum(place[part] for place in told["devices"])
