@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from nexus_ctl.execution.world import World
@@ -16,6 +17,7 @@ from nexus_ctl.planning.machine import Machine
 from nexus_ctl.planning.rollout import Incoming
 from nexus_ctl.planning.seats import Seat
 from nexus_ctl.resources.artifact import Pin
+from nexus_ctl.resources.backoff import Backoff
 from nexus_ctl.resources.conditions import Condition
 from nexus_ctl.resources.envelope import Ref, Resource
 from nexus_ctl.resources.image import ObservedImage
@@ -25,6 +27,7 @@ from nexus_ctl.resources.replica import ObservedReplica
 from nexus_ctl.resources.routing import Table
 from nexus_ctl.resources.stack import PlacementSettings
 from nexus_ctl.runtimes.port import Capabilities
+from nexus_ctl.store.records import Revision
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,19 @@ class Scene:
     """How long replicas took lately, by Deployment."""
     removal: str = "prune"
     """The verb a missing declaration means: `prune`, or `delete` when a person named the object."""
+    now: datetime = datetime.min.replace(tzinfo=UTC)
+    """When the look was taken."""
+    backoffs: Mapping[str, Backoff] = field(default_factory=dict)
+    """What is known of replicas that ended, by name: as the store remembers it, with what this look adds."""
+    reverted: Mapping[Ref, Mapping[str, Revision]] = field(default_factory=dict)
+    """Revisions that were gone back from, per object by the digest of their spec."""
+    held: Mapping[Ref, Revision] = field(default_factory=dict)
+    """Objects whose declared spec is one of those: they are planned and assessed as what was gone back to."""
+
+    @property
+    def waiting(self) -> Mapping[str, str]:
+        """Replicas that are not to be started yet, by name, and what to say of each."""
+        return {name: one.words(self.now) for name, one in self.backoffs.items() if one.seconds_left(self.now)}
 
 
 @dataclass(frozen=True, slots=True)

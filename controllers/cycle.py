@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from controllers import healing, reverting
 from controllers.base import Assessment, Scene
 from controllers.reconciler import Look, Options, assess, look, reconcile
 from controllers.stages import Stages
@@ -26,6 +27,7 @@ from nexus_ctl.resources.declared import Stack
 from nexus_ctl.resources.envelope import Ref
 from nexus_ctl.resources.kinds import KINDS
 from nexus_ctl.resources.lifecycle import parse, walk
+from nexus_ctl.resources.normal import normalise
 from nexus_ctl.resources.observed import Recorded
 from nexus_ctl.store.records import Declaration, Event, StoredObject
 from nexus_ctl.store.store import Store
@@ -45,6 +47,7 @@ class Ending(StrEnum):
     UNCHANGED = "unchanged"
     BLOCKED = "blocked"
     FAILED = "failed"
+    REVERTED = "reverted"
     SKIPPED = "skipped"
 
 
@@ -99,7 +102,14 @@ class Result:
 
 def see(session: Session, stack: Stack, options: Options) -> Look:
     """One look at the world and the store."""
-    return look(session.world, stack, session.scene, recorded(session.store, session.scene.set), options)
+    store, set_name = session.store, session.scene.set
+    scene = replace(
+        session.scene,
+        now=session.clock.now(),
+        backoffs=store.backoffs.all(set_name),
+        reverted=store.history.reverted(set_name),
+    )
+    return look(session.world, stack, scene, recorded(store, set_name), options)
 
 
 def recorded(store: Store, set_name: str) -> Mapping[Ref, Recorded]:
@@ -136,21 +146,64 @@ def carry_out(
 ) -> Result:
     """Make the plan true as far as it goes, and write down what then is. The caller holds the state lock."""
     _close_interrupted(session)
+    healing.remember(session.store, session.world, seen)
+    healing.trust(session.store, seen)
     fresh = _record(session, seen, plan)
-    stages = Stages(session.store, plan, report)
-    outcomes = Walk(plan, session.world, _Journal(session), session.workers, report=stages, cancelled=cancelled).run()
-    nodes: dict[Ref, list[Node]] = {}
-    for node in plan.nodes:
-        nodes.setdefault(node.ref, []).append(node)
-    objects = tuple(_result(change, plan, nodes.get(change.ref, []), outcomes) for change in plan.changes)
+    session.store.wishes.put(session.scene.set, normalise(stack.settings))
+    outcomes, objects = _walk(session, plan, report, cancelled)
+    if not cancelled():
+        objects = _go_back(session, stack, plan, outcomes, objects, report=report, cancelled=cancelled)
     _forget(session, objects)
     after = see(session, stack, Options())
     assessed = assess(after)
+    healing.remember(session.store, session.world, after)
     _write_status(session, after, assessed)
     stored = {item.ref: item for item in session.store.objects.all(session.scene.set)}
     _tell(session, objects, stored)
     _mark(session, objects, stored, fresh, assessed)
     return Result(plan, outcomes, objects, assessed)
+
+
+def _walk(
+    session: Session, plan: Plan, report: Report, cancelled: Callable[[], bool]
+) -> tuple[Mapping[int, Outcome], tuple[ObjectResult, ...]]:
+    stages = Stages(session.store, plan, report)
+    outcomes = Walk(plan, session.world, _Journal(session), session.workers, report=stages, cancelled=cancelled).run()
+    nodes: dict[Ref, list[Node]] = {}
+    for node in plan.nodes:
+        nodes.setdefault(node.ref, []).append(node)
+    return outcomes, tuple(_result(change, plan, nodes.get(change.ref, []), outcomes) for change in plan.changes)
+
+
+def _go_back(
+    session: Session,
+    stack: Stack,
+    plan: Plan,
+    outcomes: Mapping[int, Outcome],
+    objects: tuple[ObjectResult, ...],
+    *,
+    report: Report,
+    cancelled: Callable[[], bool],
+) -> tuple[ObjectResult, ...]:
+    """Wish what was stable before of every object whose new revision failed for good, and make that true (R16).
+
+    The plan's own way back has mostly done so already; what is left are replicas that were exchanged before one failed.
+    """
+    back: dict[Ref, healing.Return] = {}
+    for ref, error in reverting.failures(plan, outcomes).items():
+        why = session.world.redact(f"{error.code}: {error.detail.partition(chr(10))[0]}")
+        found = healing.revert(
+            session.store, session.scene.set, ref, why, actor=session.actor, op_id=session.op_id, declared=stack
+        )
+        back |= {ref: found} if found is not None else {}
+    if not back:
+        return objects
+    earlier = replace(stack, resources={**stack.resources, **{ref: one.resource for ref, one in back.items()}})
+    again = replace(session, op_id=f"{session.op_id}-back")
+    _walk(again, plan_for(again, earlier, Options(only=frozenset(back)))[1], report, cancelled)
+    return tuple(
+        replace(one, ending=Ending.REVERTED, detail=str(back[one.ref])) if one.ref in back else one for one in objects
+    )
 
 
 class _Journal:
@@ -261,7 +314,7 @@ def _lifecycle(before: str, observed: str) -> str:
     return observed
 
 
-BAD = frozenset({Ending.FAILED, Ending.SKIPPED, Ending.BLOCKED})
+BAD = frozenset({Ending.FAILED, Ending.REVERTED, Ending.SKIPPED, Ending.BLOCKED})
 
 
 def _tell(session: Session, objects: Sequence[ObjectResult], stored: Mapping[Ref, StoredObject]) -> None:
@@ -295,7 +348,16 @@ def _mark(
         touched = item.ending is not Ending.UNCHANGED or item.ref in fresh
         if item.ref not in stored or not touched or item.ending is Ending.BLOCKED:
             continue
-        ready = any(c.type == READY and c.status == "True" for c in assessed[item.ref].conditions)
-        result, stable = ("Failed", False) if item.ending in BAD else ("Succeeded", ready)
-        generation = stored[item.ref].generation
-        session.store.history.mark_result(session.scene.set, item.ref, generation, result, stable=stable)
+        if item.ending is Ending.REVERTED:
+            continue
+        good = item.ending not in BAD
+        ready = good and any(c.type == READY and c.status == "True" for c in assessed[item.ref].conditions)
+        session.store.history.mark_result(
+            session.scene.set,
+            item.ref,
+            stored[item.ref].generation,
+            "Succeeded" if good else "Failed",
+            ready=ready,
+            stable=ready and not healing.steady_seconds(item.ref, stored[item.ref].spec),
+            why="" if good else session.world.redact(item.detail.partition("\n")[0]),
+        )

@@ -15,6 +15,7 @@ from controllers.base import Assessment, Berth, Controller, Scene, Sighting
 from controllers.make import KIND, differences, incoming, made_from, outgoing, probe_of
 from controllers.removal import removal
 from controllers.renaming import former_names
+from controllers.reverting import went_back
 from nexus_ctl.engines import table as engines
 from nexus_ctl.errors import ActionError
 from nexus_ctl.execution.world import World
@@ -30,7 +31,7 @@ from nexus_ctl.planning.running import candidates, counts_of
 from nexus_ctl.planning.seats import Seat
 from nexus_ctl.planning.sizes import human_bytes
 from nexus_ctl.resources.artifact import Request
-from nexus_ctl.resources.conditions import EFFECTIVE, PLACED, Condition
+from nexus_ctl.resources.conditions import EFFECTIVE, PLACED, STALLED, Condition
 from nexus_ctl.resources.container import Container
 from nexus_ctl.resources.deployment import DeploymentSpec
 from nexus_ctl.resources.envelope import Ref, Resource
@@ -163,6 +164,7 @@ def plan(ref: Ref, desired: Resource[DeploymentSpec] | None, observed: ObservedD
         differences=lambda view, new: differences(desired, view, new),
         outgoing=outgoing,
         evicted={name: _eviction(favoured) for name, favoured in berth.evicted.items()},
+        waiting=scene.waiting,
     )
     change = with_reasons(plan_replicas(fleet, seen), _recorded_reasons(desired, scene))
     if change.verb in EXCHANGES and "replace" in _protection(desired, scene):
@@ -324,12 +326,15 @@ def assess(
     started = [view for view in current if view.replica.state is ReplicaState.RUNNING]
     healthy = [view for view in started if view.health is Health.READY]
     routed = [view for view in healthy if view.replica.name in observed.endpoints]
+    looping = [scene.waiting[view.replica.name] for view in current if view.replica.name in scene.waiting]
     conditions = [
         _counted("Started", len(started), wanted, "NotRunning", observed),
         _counted("Healthy", len(healthy), wanted, "NotReady", observed),
         _counted("Routed", len(routed), wanted, "NotInTable", observed),
-        _counted("Ready", len(routed), wanted, "ReplicasMissing", observed),
+        _counted("Ready", len(routed), wanted, "CrashLoop" if looping else "ReplicasMissing", observed, *looping),
     ]
+    if ref in scene.held:
+        conditions.append(Condition(STALLED, "True", "RolledBack", went_back(ref, scene)))
     if desired is not None and desired.spec.suspend:
         conditions.append(Condition("Suspended", "True", "Declared", "spec.suspend is true"))
     if desired is not None:
@@ -387,11 +392,11 @@ def _lifecycle(wanted: int, started: int, routed: int, ended: bool) -> str:
     return "LOADING" if started else "FAILED:LOADING" if ended else "STOPPED"
 
 
-def _counted(type_: str, have: int, wanted: int, reason: str, observed: ObservedDeployment) -> Condition:
+def _counted(type_: str, have: int, wanted: int, reason: str, observed: ObservedDeployment, *more: str) -> Condition:
     if have >= wanted:
         return Condition(type_, "True", "AllReplicas", f"{have} of {wanted}")
     ended = [f"{v.replica.name} {v.replica.exit}" for v in observed.replicas if v.replica.exit is not None]
-    return Condition(type_, "False", reason, "; ".join([f"{have} of {wanted}", *ended]))
+    return Condition(type_, "False", reason, "; ".join([f"{have} of {wanted}", *ended, *more]))
 
 
 CONTROLLER = Controller(KIND, present, observe, applied, plan, forget, assess)

@@ -83,6 +83,7 @@ def plan(ref: Ref, desired: Resource[GatewaySettings] | None, observed: Observed
         heal=True,
         differences=lambda view, _: _differences(desired, view),
         outgoing=lambda view, _: _outgoing(view),
+        waiting=scene.waiting,
     )
     change = plan_replicas(fleet, Seen(observed.replicas))
     return replace(change, notes=(f"listens on {desired.spec.listen}",)) if change.steps else change

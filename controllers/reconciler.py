@@ -15,6 +15,7 @@ from controllers.image import KIND as IMAGE
 from controllers.image import named_by
 from controllers.make import KIND as DEPLOYMENT
 from controllers.renaming import former_names
+from controllers.reverting import held, respecified, went_back
 from controllers.seating import berths
 from controllers.table import CONTROLLERS
 from nexus_ctl.errors import Blocked
@@ -22,7 +23,9 @@ from nexus_ctl.execution.world import World
 from nexus_ctl.planning.change import REMOVING, Change, Reason, Verb
 from nexus_ctl.planning.machine import Machine, device_changes
 from nexus_ctl.planning.plan import Plan, assemble, blocked
+from nexus_ctl.resources.backoff import MIN_HEALTHY_SECONDS, Backoff, fold
 from nexus_ctl.resources.declared import Stack, dependencies, references
+from nexus_ctl.resources.deployment import DeploymentSpec
 from nexus_ctl.resources.device import GpuUse
 from nexus_ctl.resources.envelope import Metadata, Ref, Resource
 from nexus_ctl.resources.kinds import KINDS
@@ -35,7 +38,7 @@ PRUNE_SHARE = 0.3
 PRUNE_FLOOR = 3
 """Without `--max-prune`, at most this share of the set's objects, and at least this many, may go at once (R17)."""
 
-STAYING = frozenset({"protected", "suspended", "in_use", "image_kept"})
+STAYING = frozenset({"protected", "suspended", "in_use", "image_kept", "failed_before"})
 """Reasons of blocked objects that exist and stay; they hold nobody up."""
 MAKING = frozenset({Verb.CREATE, Verb.RESTART, Verb.REPLACE_START_FIRST, Verb.REPLACE_STOP_FIRST})
 """Verbs by which replicas are made, which takes everything they are made of."""
@@ -52,6 +55,10 @@ class Options:
     only: frozenset[Ref] | None = None
     """Plan these alone; None plans everything."""
     refresh: bool = False
+    retry: frozenset[Ref] = frozenset()
+    """Objects to try at once, whatever they died of before."""
+    keeping: bool = False
+    """Nobody asked for anything: what serves is not replaced for a reason that no manifest gives."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +88,13 @@ def look(world: World, stack: Stack, scene: Scene, recorded: Mapping[Ref, Record
     if any(ref.kind == "Route" for ref in desired):
         gateway = Resource(GATEWAY, Metadata(scene.set), stack.settings.gateway)
         desired[gateway.ref] = gateway
+    scene = replace(scene, recorded=recorded)
+    scene = replace(scene, held=held(desired, scene, options.retry))
+    desired |= {ref: respecified(desired[ref], recorded[ref].spec) for ref in scene.held}
     images = _images(world, desired, stack)
     desired |= {ref: image for ref, (image, _) in images.items()}
     scene = replace(
         scene,
-        recorded=recorded,
         machine=_machine(world, sighting, scene.set, desired),
         placement=stack.settings.placement,
         refresh=options.refresh,
@@ -109,6 +118,7 @@ def look(world: World, stack: Stack, scene: Scene, recorded: Mapping[Ref, Record
     declared = {ref: resource for ref, resource in desired.items() if ref.kind == DEPLOYMENT}
     planned = declared if options.only is None else {ref: declared[ref] for ref in options.only & declared.keys()}
     scene = replace(scene, berths=berths(planned, observed, scene))
+    scene = replace(scene, backoffs=_folded(scene, desired, observed, options.retry))
     needed = {user: ref for ref, (_, users) in images.items() for user in users}
     return Look(scene, desired, observed, recorded, applied, needed)
 
@@ -124,6 +134,21 @@ def _machine(world: World, sighting: Sighting, set_name: str, desired: Mapping[R
         placed=placed,
         ours=frozenset(r.name for r in running if r.owner is not None and r.owner.set == set_name),
     )
+
+
+def _folded(
+    scene: Scene, desired: Mapping[Ref, Resource[Any]], observed: Mapping[Ref, Any], retry: frozenset[Ref]
+) -> Mapping[str, Backoff]:
+    """What is remembered of replicas that ended, with what this look saw."""
+    found = {name: one for name, one in scene.backoffs.items() if one.ref not in retry}
+    for ref, value in observed.items():
+        spec = desired[ref].spec if ref in desired else None
+        steady = spec.rollout.min_healthy if isinstance(spec, DeploymentSpec) else MIN_HEALTHY_SECONDS
+        for view in getattr(value, "replicas", ()):
+            name = view.replica.name
+            one = fold(found.get(name), ref, view, now=scene.now, min_healthy_seconds=steady)
+            found |= {name: one} if one is not None else {}
+    return found
 
 
 def _images(
@@ -149,9 +174,12 @@ def reconcile(stack: Stack, seen: Look, options: Options, runtime: str = "") -> 
         if options.only is not None and ref not in options.only:
             continue
         wanted = seen.desired.get(ref) if ref not in remove else None
-        changes.append(_unless_suspended(CONTROLLERS[ref.kind].plan(ref, wanted, seen.observed[ref], seen.scene), seen))
+        change = CONTROLLERS[ref.kind].plan(ref, wanted, seen.observed[ref], seen.scene)
+        if options.keeping:
+            change = _unless_undeclared(change)
+        changes.append(_unless_suspended(_with_held(change, seen), seen))
     if options.only is None:
-        changes += [change for old, new in renamed.items() if (change := _forget(old, new, seen)) is not None]
+        changes += [gone for old, new in renamed.items() if (gone := _forget(old, new, seen)) is not None]
     changes = _refuse_in_use(changes, seen)
     edges = _edges(seen, changes)
     waves = {ref: resource.metadata.wave for ref, resource in seen.desired.items()}
@@ -203,6 +231,24 @@ def _unless_suspended(change: Change, seen: Look) -> Change:
     if recorded is None or not recorded.suspended or change.verb in (Verb.NO_OP, Verb.BLOCKED):
         return change
     return Change(change.ref, Verb.NO_OP, notes=(f"suspended: {recorded.suspended}",), drift=change.drift)
+
+
+def _with_held(change: Change, seen: Look) -> Change:
+    """What an object that was gone back says in the plan; it is still healed as what serves."""
+    if change.ref not in seen.scene.held or change.verb in REMOVING:
+        return change
+    reason = Reason("failed_before", detail=went_back(change.ref, seen.scene))
+    if change.verb is Verb.NO_OP:
+        return blocked(change.ref, reason)
+    return replace(change, reasons=(reason, *change.reasons))
+
+
+def _unless_undeclared(change: Change) -> Change:
+    """A healthy replica is not replaced because of what changed around it, such as a moved tag (R21): only told."""
+    declared = any(reason.on_change == "replace" and reason.code == "field_changed" for reason in change.reasons)
+    if change.verb not in (Verb.REPLACE_START_FIRST, Verb.REPLACE_STOP_FIRST) or declared:
+        return change
+    return Change(change.ref, Verb.NO_OP, drift=tuple(f"{code}: left for the next apply" for code in change.codes))
 
 
 def _hold_cap(stack: Stack, going: set[Ref], seen: Look, options: Options) -> None:

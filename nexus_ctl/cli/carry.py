@@ -132,12 +132,12 @@ def _tell(plan: Plan, result: Result, manner: Manner) -> None:
 
 def _applied(one: ObjectResult) -> applied.Applied:
     code = one.error.code if one.error is not None else ""
-    detail = one.error.summary if one.error is not None else one.detail
+    detail = one.error.summary if one.error is not None and one.ending is Ending.FAILED else one.detail
     return applied.Applied(one.ref, one.ending.value, detail, code)
 
 
 def _raise_failures(result: Result, asked_for: frozenset[Ref]) -> None:
-    bad = [one for one in result.objects if one.ending in (Ending.FAILED, Ending.SKIPPED)]
+    bad = [one for one in result.objects if one.ending in (Ending.FAILED, Ending.REVERTED, Ending.SKIPPED)]
     held = [one for one in result.objects if one.ending is Ending.BLOCKED and one.ref in asked_for]
     codes = {change.ref: change.codes[0] for change in result.plan.blocked}
     impossible = [one for one in held if codes[one.ref] not in POLICY]

@@ -19,7 +19,7 @@ from nexus_ctl.resources.launch import Limits
 from nexus_ctl.resources.observed import ReplicaView
 from nexus_ctl.resources.replica import Health, ReplicaState
 
-RANK = (Verb.REPLACE_STOP_FIRST, Verb.REPLACE_START_FIRST, Verb.RESTART, Verb.CREATE, Verb.UPDATE)
+RANK = (Verb.REPLACE_STOP_FIRST, Verb.REPLACE_START_FIRST, Verb.RESTART, Verb.CREATE, Verb.UPDATE, Verb.BLOCKED)
 """Of several verbs in one change, the first of these names it."""
 
 
@@ -42,6 +42,8 @@ class Fleet:
     """A replica that leaves, given the name it is published under."""
     evicted: Mapping[str, Reason] = field(default_factory=dict)
     """Replicas that go though they are current, and why."""
+    waiting: Mapping[str, str] = field(default_factory=dict)
+    """Replicas that ended too often to be started again now, by name, and what to say of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,25 +120,31 @@ def _settle(fleet: Fleet, seen: Seen, incoming: Incoming, here: Sequence[Replica
         return [Piece(_leave(fleet, seen, view), (why,), Verb.UPDATE) for view in here]
     if current:
         spare = [view for view in here if view is not current[0]]
-        return [*_keep(fleet, seen, incoming, current[0]), *_clear(fleet, seen, spare)]
+        return _keep(fleet, seen, incoming, current[0], spare)
     if running:
         old = running[0]
         spare = [view for view in here if view is not old]
         return [_exchange(fleet, seen, incoming, [old, *spare], differences[old.replica.name])]
     if here:
-        return [_renew(fleet, seen, incoming, here)]
+        return [_renew(fleet, seen, incoming, here, differences)]
     reason = Reason("scale_up") if seen.replicas else Reason("not_found")
     return [Piece(rollout.bring_up(incoming, fleet.route), (reason,), Verb.CREATE)]
 
 
-def _keep(fleet: Fleet, seen: Seen, incoming: Incoming, view: ReplicaView) -> list[Piece]:
+def _keep(fleet: Fleet, seen: Seen, incoming: Incoming, view: ReplicaView, spare: Sequence[ReplicaView]) -> list[Piece]:
+    """A current replica that runs. While it is not ready, one of the spare ones is what an interrupted exchange can go
+    back to: it leaves only after."""
     replica = view.replica
     pieces = [Piece(kept=replica.name)]
+    back = next(iter(_old_first(spare)), None) if view.health is not Health.READY else None
+    pieces += _clear(fleet, seen, [one for one in spare if one is not back])
     if replica.limits != fleet.limits:
         update = Step(UpdateLimits(replica.name, fleet.limits))
         pieces.append(Piece((update,), _limit_reasons(replica.limits, fleet.limits), Verb.UPDATE))
     if view.health is not Health.READY:
         steps = rollout.finish_starting(replica.name, incoming.probe, fleet.route)
+        if back is not None:
+            steps = rollout.finish_exchange(incoming, fleet.outgoing(back, seen.route_of(back)), fleet.route)
         drift = (f"{replica.name}: runs, its probe says {view.health}",)
         pieces.append(Piece(steps, (Reason("not_ready", source="drift"),), Verb.UPDATE, drift))
     elif fleet.route and seen.route_of(view) != fleet.route:
@@ -170,14 +178,34 @@ def _exchange(
     return Piece(steps, reasons, fleet.exchange, rolls=True, ends=ends)
 
 
-def _renew(fleet: Fleet, seen: Seen, incoming: Incoming, here: Sequence[ReplicaView]) -> Piece:
-    """Nothing of this index runs. A thing that was made but never started usually cannot be started: make it anew."""
+def _old_first(views: Sequence[ReplicaView]) -> list[ReplicaView]:
+    """Those that once ran, the running ones first."""
+    ran = [view for view in views if view.replica.state in (ReplicaState.RUNNING, ReplicaState.EXITED)]
+    return sorted(ran, key=lambda view: view.replica.state is not ReplicaState.RUNNING)
+
+
+def _renew(
+    fleet: Fleet,
+    seen: Seen,
+    incoming: Incoming,
+    here: Sequence[ReplicaView],
+    differences: Mapping[str, tuple[Reason, ...]],
+) -> Piece:
+    """Nothing of this index runs. A thing that was made but never started usually cannot be started: make it anew.
+    One of another make, left by an interrupted exchange or ended before a change, stays until the new one is ready."""
     replica = here[0].replica
     was = str(replica.exit or replica.state.value)
     drift = (f"{replica.name}: running -> {was}",)
     if not fleet.heal:
         return Piece(drift=drift)
-    steps = rollout.then(_gone(fleet, seen, here), rollout.bring_up(incoming, fleet.route))
+    if incoming.name in fleet.waiting:
+        wait = Reason("crash_loop", source="drift", detail=fleet.waiting[incoming.name])
+        return Piece(reasons=(wait,), verb=Verb.BLOCKED, drift=drift)
+    old = next((view for view in _old_first(here) if differences[view.replica.name]), None)
+    coming = rollout.bring_up(incoming, fleet.route)
+    if old is not None:
+        coming = rollout.stop_first(fleet.outgoing(old, seen.route_of(old)), incoming, fleet.route)
+    steps = rollout.then(_gone(fleet, seen, [view for view in here if view is not old]), coming)
     return Piece(steps, (Reason("drift_exited", before="running", after=was, source="drift"),), Verb.RESTART, drift)
 
 

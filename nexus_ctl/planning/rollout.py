@@ -108,6 +108,16 @@ def stop_first(old: Outgoing, new: Incoming, deployment: str) -> tuple[Step, ...
     return (*way, first, *back, *([kept] if kept is not None else []))
 
 
+def finish_exchange(new: Incoming, old: Outgoing, deployment: str) -> tuple[Step, ...]:
+    """For an exchange that was interrupted after the new one's start: the old one is let go only when the new one is
+    ready; when that fails it stays, or comes back where it has been stopped already."""
+    way = then(finish_starting(new.name, new.probe, deployment), take_down(old))
+    first = Step(StopReplica(new.name, old.grace_seconds), rescues=0)
+    started = () if old.running else (StartReplica(old.name, old.secrets), AwaitReady(old.name, old.probe))
+    published = () if old.running else _publishing(old.name, deployment)
+    return (*way, first, *chain(RemoveReplica(new.name), *started, *published, after=(len(way),), offset=len(way) + 1))
+
+
 def _publishing(name: str, deployment: str) -> tuple[Publish, ...]:
     return (Publish(deployment, name),) if deployment else ()
 

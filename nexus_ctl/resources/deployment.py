@@ -84,6 +84,8 @@ class Rollout(Spec):
     """How long an old replica may finish its requests after it has left the routes."""
     stop_deadline: Duration = 10.0
     """Time from the polite signal to the kill."""
+    min_healthy: Duration = 10.0
+    """Ready for so long, a revision is stable: a failed roll-out goes back to it, and earlier crashes are forgiven."""
 
 
 class DeploymentSpec(Spec):

@@ -62,6 +62,8 @@ class ObservedReplica:
     started_at: datetime | None = None
     limits: Limits = Limits()
     pid: int | None = None
+    ended_at: datetime | None = None
+    """When the latest run ended; None while it runs, where it never ran, and where nobody saw the end."""
 
 
 class Health(StrEnum):

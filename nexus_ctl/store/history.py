@@ -6,11 +6,13 @@ outlives the object: declared again, it numbers on, so that `rollback --to-revis
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, and_, delete, insert, select, update
+from sqlalchemy import Connection, and_, case, delete, insert, select, update
+from sqlalchemy.engine import RowMapping
 
 from nexus_ctl.clock import Clock
 from nexus_ctl.resources.envelope import Ref
@@ -19,6 +21,8 @@ from nexus_ctl.store.database import Database
 from nexus_ctl.store.records import Revision
 from nexus_ctl.store.tables import about, revisions
 
+REVERTED = "Reverted"
+"""The result of a revision whose roll-out failed and was gone back from by itself."""
 ORIGIN_FIELDS = ("cause", "actor", "commit", "op_id", "created_at")
 
 
@@ -46,12 +50,58 @@ class History:
         with self.database.read() as connection:
             return _revisions(connection, set_name, ref)
 
-    def mark_result(self, set_name: str, ref: Ref, generation: int, result: str, *, stable: bool = False) -> bool:
-        """Note how the roll-out of a generation ended. False where a newer generation has taken its place."""
+    def mark_result(
+        self,
+        set_name: str,
+        ref: Ref,
+        generation: int,
+        result: str,
+        *,
+        ready: bool = False,
+        stable: bool = False,
+        why: str = "",
+    ) -> bool:
+        """Note how the roll-out of a generation ended. False where a newer generation has taken its place.
+
+        `ready`: it is Ready now. What never was loses the trust it may have earned under an earlier generation.
+        """
         here = and_(about(revisions, set_name, ref), revisions.c.generation == generation)
-        values = {"result": result, "stable_since": self.clock.now() if stable else None}
+        now = self.clock.now()
+        values: dict[str, Any] = {"result": result, "why": why}
+        if ready:
+            values["ready_since"] = now
+        elif not stable:
+            values["stable_since"] = case((revisions.c.ready_since.is_(None), None), else_=revisions.c.stable_since)
+        if stable:
+            values["stable_since"] = now
         with self.database.write() as connection:
             return connection.execute(update(revisions).where(here).values(values)).rowcount > 0
+
+    def mark_stable(self, set_name: str, ref: Ref, generation: int) -> None:
+        """Trust a generation from now on: it has stayed Ready."""
+        here = and_(about(revisions, set_name, ref), revisions.c.generation == generation)
+        with self.database.write() as connection:
+            connection.execute(update(revisions).where(here).values(stable_since=self.clock.now()))
+
+    def reverted(self, set_name: str) -> Mapping[Ref, Mapping[str, Revision]]:
+        """Per object, the revisions that were gone back from, by the digest of their spec."""
+        table = revisions
+        statement = select(table).where(table.c.set == set_name, table.c.result == REVERTED)
+        found: dict[Ref, dict[str, Revision]] = {}
+        with self.database.read() as connection:
+            for row in connection.execute(statement).mappings():
+                one = _revision(row)
+                found.setdefault(one.ref, {})[one.digest] = one
+        return found
+
+    def maturing(self, set_name: str) -> tuple[Revision, ...]:
+        """Revisions that ended Ready and are not trusted yet."""
+        table = revisions
+        statement = select(table).where(
+            table.c.set == set_name, table.c.ready_since.is_not(None), table.c.stable_since.is_(None)
+        )
+        with self.database.read() as connection:
+            return tuple(_revision(row) for row in connection.execute(statement).mappings())
 
     def record(
         self, connection: Connection, set_name: str, ref: Ref, *, spec: Normal, digest: str, origin: Origin
@@ -61,7 +111,8 @@ class History:
         generation = max((revision.generation for revision in history), default=0) + 1
         newest = history[-1].number if history else 0
         known = next((revision for revision in history if revision.digest == digest), None)
-        values = {field: getattr(origin, field) for field in ORIGIN_FIELDS} | {"generation": generation, "result": ""}
+        values = {field: getattr(origin, field) for field in ORIGIN_FIELDS}
+        values |= {"generation": generation, "result": "", "why": "", "ready_since": None}
         here = about(revisions, set_name, ref)
         if known:
             number = newest if known.number == newest else newest + 1
@@ -88,8 +139,9 @@ def _surplus(history: tuple[Revision, ...], limit: int) -> Collection[int]:
 
 def _revisions(connection: Connection, set_name: str, ref: Ref) -> tuple[Revision, ...]:
     statement = select(revisions).where(about(revisions, set_name, ref)).order_by(revisions.c.number)
-    found = []
-    for row in connection.execute(statement).mappings():
-        value = {key: row[key] for key in row if key not in ("set", "kind", "name")}
-        found.append(Revision(ref=ref, **value))
-    return tuple(found)
+    return tuple(_revision(row) for row in connection.execute(statement).mappings())
+
+
+def _revision(row: RowMapping) -> Revision:
+    value = {key: row[key] for key in row if key not in ("set", "kind", "name")}
+    return Revision(ref=Ref(row["kind"], row["name"]), **value)

@@ -88,6 +88,10 @@ class Revision:
     """How its last roll-out ended, "" while that is open."""
     stable_since: datetime | None
     """When it had stayed Ready long enough to be trusted; None while it has not."""
+    ready_since: datetime | None = None
+    """When this generation of it was found Ready after a roll-out or a restart; None while it never was."""
+    why: str = ""
+    """Why its roll-out failed; "" where it did not."""
 
     @property
     def stable(self) -> bool:

@@ -15,6 +15,7 @@ from sqlalchemy import select
 
 from nexus_ctl.clock import Clock
 from nexus_ctl.store import tables
+from nexus_ctl.store.backoffs import Backoffs, Wishes
 from nexus_ctl.store.database import Database
 from nexus_ctl.store.events import Allowance, EventLimits, Events
 from nexus_ctl.store.history import History
@@ -37,6 +38,8 @@ class Store:
     journal: Journal
     events: Events
     ratings: Ratings
+    backoffs: Backoffs
+    wishes: Wishes
     warnings: tuple[str, ...]
     """What the user should be told about how it was opened."""
 
@@ -77,6 +80,8 @@ class Store:
             journal=Journal(database, clock),
             events=Events(database, clock, limits, Allowance(limits)),
             ratings=Ratings(database, clock),
+            backoffs=Backoffs(database),
+            wishes=Wishes(database),
             warnings=warnings,
         )
 

@@ -17,7 +17,7 @@ from nexus_ctl.clock import moment, stamp
 from nexus_ctl.resources.envelope import Ref
 from nexus_ctl.resources.normal import canonical_json
 
-SCHEMA = "0002"
+SCHEMA = "0003"
 """The newest migration. Numbers, so that an older nexusctl can tell a newer database from a foreign one."""
 
 
@@ -115,6 +115,8 @@ revisions = Table(
     Column("created_at", Instant, nullable=False),
     Column("result", Text, nullable=False),
     Column("stable_since", Instant),
+    Column("ready_since", Instant),
+    Column("why", Prose, nullable=False, server_default=""),
 )
 """No foreign key to `objects`: the history of a deleted object outlives it."""
 
@@ -164,6 +166,32 @@ events = Table(
     Index("nexus_events_about", "set", "kind", "name", "last"),
     Index("nexus_events_last", "last"),
 )
+
+backoffs = Table(
+    "nexus_backoffs",
+    metadata,
+    Column("set", Text, primary_key=True),
+    Column("replica", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("run", Text, nullable=False),
+    Column("exit", Json, nullable=False),
+    Column("lines", Json, nullable=False),
+    Column("failed_at", Instant, nullable=False),
+    Column("next_at", Instant, nullable=False),
+    Column("ready_run", Text, nullable=False),
+    Column("ready_since", Instant),
+)
+"""One row per replica that ended by itself (R21); another make of it has another name."""
+
+wishes = Table(
+    "nexus_wishes",
+    metadata,
+    Column("set", Text, primary_key=True),
+    Column("settings", Json, nullable=False),
+)
+"""The Stack's own settings as last applied: with `objects`, all that `serve` keeps true."""
 
 
 ratings = Table(

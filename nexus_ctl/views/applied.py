@@ -25,6 +25,7 @@ ROLES = {
     "pruned": "remove",
     "blocked": "blocked",
     "failed": "error",
+    "reverted": "error",
     "skipped": "blocked",
 }
 

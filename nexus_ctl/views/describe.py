@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from nexus_ctl.clock import stamp
+from nexus_ctl.resources.backoff import Backoff
 from nexus_ctl.resources.conditions import Condition
 from nexus_ctl.resources.observed import ReplicaView
 from nexus_ctl.store.records import RecordedEvent, Revision
@@ -28,11 +29,14 @@ def text(
     revisions: Sequence[Revision],
     events: Sequence[RecordedEvent],
     now: datetime,
+    *,
+    backoffs: Sequence[Backoff] = (),
 ) -> str:
-    """Facts, spec, conditions, replicas, revisions and the newest events, each under its heading."""
+    """Facts, spec, conditions, replicas and how they ended, revisions and the newest events, each under its heading."""
     parts = [_facts(one), _block("Spec", _yaml(one)), _block("Conditions", _conditions(one.conditions, now))]
     parts += [_block("Columns", "".join(f"{key}: {value}\n" for key, value in one.columns.items() if value))]
-    parts += [_block("Replicas", replicas_view.text(replicas, now))]
+    parts += [_block("Replicas", replicas_view.text(replicas, now, {one.replica: one for one in backoffs}))]
+    parts += [_block("Ended", replicas_view.ends(backoffs, now))]
     parts += [_block("Revisions", history_view.text(revisions, now) if revisions else "")]
     parts += [_block("Events", events_view.text(events[-EVENTS:], now) if events else "")]
     return "\n".join(part for part in parts if part)

@@ -10,7 +10,7 @@ from nexus_ctl.clock import stamp
 from nexus_ctl.store.records import Revision
 from nexus_ctl.views.table import age, table
 
-HEADERS = ("REVISION", "GENERATION", "AGE", "RESULT", "STABLE", "DIGEST", "ACTOR", "CAUSE")
+HEADERS = ("REVISION", "GENERATION", "AGE", "RESULT", "STABLE", "DIGEST", "ACTOR", "CAUSE", "WHY")
 
 
 def text(revisions: Sequence[Revision], now: datetime, *, show_headers: bool = True) -> str:
@@ -25,6 +25,7 @@ def text(revisions: Sequence[Revision], now: datetime, *, show_headers: bool = T
             one.digest,
             one.actor,
             one.cause,
+            one.why.partition("\n")[0],
         )
         for one in revisions
     ]
@@ -44,6 +45,7 @@ def to_json(revisions: Sequence[Revision]) -> list[dict[str, Any]]:
             "actor": one.actor,
             "cause": one.cause,
             "opId": one.op_id,
+            "why": one.why or None,
             "spec": dict(one.spec),
         }
         for one in revisions

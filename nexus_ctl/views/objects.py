@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from nexus_ctl.clock import stamp
-from nexus_ctl.resources.conditions import EFFECTIVE, READY, Condition, Summary, summary
+from nexus_ctl.resources.conditions import EFFECTIVE, READY, STALLED, Condition, Summary, summary
 from nexus_ctl.resources.envelope import API_VERSION, Ref
 from nexus_ctl.resources.normal import Normal
 from nexus_ctl.views.applied import spoken
@@ -45,6 +45,11 @@ class ObjectView:
     def ready(self) -> Condition | None:
         """The summary condition."""
         return next((one for one in self.conditions if one.type == READY), None)
+
+    @property
+    def stalled(self) -> Condition | None:
+        """Why trying again by itself is useless; None where it is not."""
+        return next((one for one in self.conditions if one.type == STALLED and one.status == "True"), None)
 
     @property
     def loaded_otherwise(self) -> Condition | None:

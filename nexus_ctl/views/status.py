@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import textwrap
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from nexus_ctl.planning.plan import FORMAT_VERSION
+from nexus_ctl.resources.backoff import Backoff
 from nexus_ctl.resources.observed import ReplicaView
 from nexus_ctl.views import objects as objects_view
 from nexus_ctl.views import replicas as replicas_view
@@ -26,6 +28,7 @@ class Status:
     replicas: tuple[ReplicaView, ...]
     missing: tuple[str, ...] = ()
     undeclared: tuple[str, ...] = ()
+    backoffs: Mapping[str, Backoff] = field(default_factory=dict)
 
     @property
     def gateway_ready(self) -> bool:
@@ -52,7 +55,7 @@ def text(status: Status, now: datetime, style: Style = plain) -> str:
     shown = [one for one in status.objects if one.ref.kind != "Gateway"]
     if shown:
         parts.append(objects_view.tables(shown, now, qualified=True))
-    replicas = replicas_view.text(status.replicas, now)
+    replicas = replicas_view.text(status.replicas, now, status.backoffs)
     if replicas:
         parts.append(replicas)
     lines = [f"{spoken(one.ref)}  {one.status}{_why(one)}" for one in status.wrong]
@@ -66,7 +69,8 @@ def text(status: Status, now: datetime, style: Style = plain) -> str:
 
 
 def _why(one: ObjectView) -> str:
-    return f": {one.ready.message.partition(chr(10))[0]}" if one.ready and one.ready.message else ""
+    said = one.stalled or one.ready
+    return f": {said.message.partition(chr(10))[0]}" if said and said.message else ""
 
 
 def to_json(status: Status) -> dict[str, Any]:
@@ -76,7 +80,7 @@ def to_json(status: Status) -> dict[str, Any]:
         "set": status.set,
         "gateway": {"url": status.gateway_url, "ready": status.gateway_ready},
         "objects": [objects_view.to_json(one) for one in status.objects],
-        "replicas": replicas_view.to_json(status.replicas),
+        "replicas": replicas_view.to_json(status.replicas, status.backoffs),
         "wrong": [str(one.ref) for one in status.wrong],
         "missing": list(status.missing),
         "undeclared": list(status.undeclared),

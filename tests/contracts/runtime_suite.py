@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 
 from nexus_ctl.errors import NameInUse, NexusError, NotFound, Refused, Terminal
+from nexus_ctl.resources.backoff import run_of
 from nexus_ctl.resources.launch import HOST, PORT, GpuRequest, LaunchSpec, Limits, Mount, ReadyProbe
 from nexus_ctl.resources.ownership import Ownership
 from nexus_ctl.resources.replica import Exit, Health, ObservedReplica, Replica, ReplicaState
@@ -426,6 +427,22 @@ class RuntimeContract:
         ended = case.ended(name)
         assert ended.out_of_memory
         assert ended.code != 0
+
+    def test_each_end_is_told_from_the_one_before(self, case: RuntimeCase) -> None:
+        """By this, ends in a row are counted once each, whoever looks how often."""
+        name = case.run("out", "last words", "exit", "3")
+        case.ended(name)
+        first = case.seen(name)
+        assert first.started_at is not None
+        assert first.ended_at is not None
+        assert first.started_at <= first.ended_at
+        assert run_of(first) == run_of(case.reopen().list()[0])
+        case.runtime.start(name, {})
+        until(lambda: run_of(case.seen(name)) != run_of(first) and case.seen(name).state is ReplicaState.EXITED)
+        again = case.seen(name)
+        assert again.ended_at is not None
+        assert again.ended_at >= first.ended_at
+        assert list(case.runtime.logs(name, tail=1)) == ["last words"]
 
     # limits
 

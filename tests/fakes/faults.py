@@ -112,3 +112,5 @@ class _Store:
         self.objects = Effects(store.objects, "objects", OBJECTS, gate)
         self.history = store.history
         self.events = store.events
+        self.backoffs = store.backoffs
+        self.wishes = store.wishes

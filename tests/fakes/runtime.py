@@ -11,6 +11,7 @@ Knobs, most of them keyed by the Deployment's name (`owner.name`), so that a tes
     fail_start       deployment → the runtime's words: start is refused, the thing stays `created`
     answers          deployment → what its ready engine says of itself: JSON by path
     exits            deployment → Exit: the engine ends at once after each start (a bad model)
+    exits_on         word → Exit: so does an engine that has this word in its command line (a bad parameter)
     memory_bytes     what all running replicas may use together; `memory_use` per deployment, else the declared limit;
                      `peak_memory_bytes` is the most that ever was asked for at one time
     gpus             device id → bytes it has; a replica takes of each what its placement label claims, and dies of
@@ -28,7 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from nexus_ctl.errors import NameInUse, NotFound, Refused, RuntimeUnreachable, Terminal
@@ -61,6 +62,7 @@ class Thing:
     started_at: datetime | None = None
     started: float = 0.0
     pid: int | None = None
+    ended_at: datetime | None = None
     deaf: bool = False
     secrets: dict[str, str] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
@@ -90,6 +92,7 @@ class FakeRuntime:
         self.silent: set[str] = set()
         self.fail_start: dict[str, str] = {}
         self.exits: dict[str, Exit] = {}
+        self.exits_on: dict[str, Exit] = {}
         self.answers: dict[str, dict[str, Any]] = {}
         self.asked = 0
         self.memory_bytes = memory_bytes
@@ -106,6 +109,7 @@ class FakeRuntime:
         self.things: dict[str, Thing] = {}
         self._capabilities = capabilities or Capabilities(driver="fake", fractional_cpu=True, gpus=False, images=False)
         self._ids = FakeIds("runtime")
+        self._starts = 0
         self._next_port = 20000
         self._next_pid = 100
 
@@ -313,9 +317,11 @@ class FakeRuntime:
         self._next_port += 1
         self._next_pid += 1
         listen = thing.launch.fixed_listen or f"127.0.0.1:{self._next_port}"
-        thing.state, thing.exit = ReplicaState.RUNNING, None
+        thing.state, thing.exit, thing.ended_at = ReplicaState.RUNNING, None, None
         thing.address, thing.pid, thing.deaf = f"http://{listen}", self._next_pid, False
-        thing.started, thing.started_at = self.clock.monotonic(), self.clock.now()
+        self._starts += 1  # no two starts are at the same moment
+        thing.started = self.clock.monotonic()
+        thing.started_at = self.clock.now() + timedelta(microseconds=self._starts)
         thing.secrets = dict(secrets)
         used = sum(self._use(t) for t in self._running())
         self.peak_memory_bytes = max(self.peak_memory_bytes, used)
@@ -323,12 +329,15 @@ class FakeRuntime:
             self._end(thing, Exit(137, 9, out_of_memory=True))
         elif thing.deployment in self.exits:
             self._end(thing, self.exits[thing.deployment])
+        elif bad := [how for word, how in self.exits_on.items() if word in thing.launch.argv]:
+            self._end(thing, bad[0])
         elif thing.launch.argv[0] == "tiny":
             self._interpret(thing, thing.launch)
 
     def _end(self, thing: Thing, how: Exit) -> None:
         thing.lines[:] = self._lines(thing)
         thing.state, thing.exit, thing.address, thing.pid, thing.secrets = ReplicaState.EXITED, how, "", None, {}
+        thing.ended_at = max(self.clock.now(), thing.started_at or self.clock.now())
 
     def _interpret(self, thing: Thing, launch: LaunchSpec) -> None:
         """The words of `tests/contracts/tiny.py`."""
@@ -373,4 +382,5 @@ def _observed(thing: Thing) -> ObservedReplica:
         started_at=thing.started_at,
         limits=thing.limits,
         pid=thing.pid,
+        ended_at=thing.ended_at,
     )

@@ -32,6 +32,7 @@ def command(invocation: Invocation, *, what: str, files: tuple[str, ...], enviro
                 workspace.store.history.revisions(stack.name, ref),
                 workspace.store.events.read(stack.name, ref),
                 workspace.clock.now(),
+                backoffs=[one for one in seen.scene.backoffs.values() if one.ref == ref],
             ),
             nl=False,
         )

@@ -65,7 +65,14 @@ def command(
             metadata = Metadata(ref.name)
         spec = KINDS[ref.kind].spec.model_validate(dict(target.spec), by_alias=True, by_name=False)
         earlier = replace(stack, resources={**stack.resources, ref: Resource(ref.kind, metadata, spec)})
-        carry(invocation, workspace, earlier, Options(only=frozenset({ref})), manner, asked_for=(ref,))
+        carry(
+            invocation,
+            workspace,
+            earlier,
+            Options(only=frozenset({ref}), retry=frozenset({ref})),
+            manner,
+            asked_for=(ref,),
+        )
     if declared is not None and declared.normalised != dict(target.spec) and not dry_run:
         where = stack.locations.get(ref)
         click.echo(f"{where.file if where else 'the manifest'} still declares another spec; the next apply goes back "

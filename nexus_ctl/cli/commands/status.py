@@ -34,6 +34,7 @@ def command(invocation: Invocation, *, files: tuple[str, ...], environment: str 
             objects=tuple(found),
             replicas=tuple(view for ref in sorted(seen.observed) for view in replicas_of(seen, ref)),
             missing=tuple(spoken(ref) for ref in sorted(seen.desired) if ref not in there),
+            backoffs=seen.scene.backoffs,
             undeclared=tuple(spoken(ref) for ref in sorted(there) if ref not in seen.desired),
         )
         now = workspace.clock.now()

@@ -44,6 +44,7 @@ def observed_replica(inspect: Mapping[str, Any]) -> ObservedReplica:
         started_at=_time(state["StartedAt"]),
         limits=limits_of(inspect["HostConfig"]),
         pid=state["Pid"] or None,
+        ended_at=None if state["Running"] else _time(state["FinishedAt"]),
     )
 
 

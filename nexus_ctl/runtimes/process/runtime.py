@@ -92,6 +92,7 @@ class ProcessRuntime:
             started_at=datetime.fromtimestamp(run["startedAt"], UTC) if run else None,
             limits=record.replica.launch.limits,
             pid=run.get("pid") if running else None,
+            ended_at=datetime.fromtimestamp(ended["endedAt"], UTC) if ended.get("endedAt") and not running else None,
         )
 
     def create(self, replica: Replica) -> None:

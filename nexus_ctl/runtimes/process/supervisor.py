@@ -104,7 +104,7 @@ def main(directory: str) -> None:
         ended = supervise(directory, order, wake, lock)
     except OSError as error:
         ended = {"code": 127, "signal": 0, "outOfMemory": False, "error": str(error)}
-    write_json(directory, "exit.json", ended)
+    write_json(directory, "exit.json", {**ended, "endedAt": time.time()})
     if ended["error"]:
         say({"state": "refused", "error": ended["error"]})
     os._exit(0)

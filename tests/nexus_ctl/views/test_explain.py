@@ -23,6 +23,9 @@ def test_a_field_tells_type_default_effect_and_what_is_below() -> None:
         "      How long an old replica may finish its requests after it has left the routes.\n"
         "  stopDeadline  duration\n"
         "      Time from the polite signal to the kill.\n"
+        "  minHealthy  duration\n"
+        "      Ready for so long, a revision is stable: a failed roll-out goes back to it, and earlier\n"
+        "      crashes are forgiven.\n"
     )
 
 

@@ -1,0 +1,50 @@
+"""`nexusctl reconcile`: try again at once what waits for its next try, or was given up after a failed roll-out."""
+
+from __future__ import annotations
+
+import click
+
+from nexus_ctl.cli.invocation import Invocation
+from nexus_ctl.cli.options import lock_option, output_option, stack_options, timeout_option, yes_option
+
+
+@click.command("reconcile")
+@click.argument("what", nargs=-1, metavar="[KIND/NAME ...]")
+@stack_options
+@yes_option
+@click.option("--dry-run", is_flag=True, help="Only show the plan.")
+@timeout_option
+@lock_option
+@output_option("text", "json", "name")
+@click.pass_obj
+def command(
+    invocation: Invocation,
+    *,
+    what: tuple[str, ...],
+    files: tuple[str, ...],
+    environment: str | None,
+    yes: bool,
+    dry_run: bool,
+    timeout: float | None,
+    lock_timeout: float,
+    output: str,
+) -> None:
+    """Make objects as declared now, whatever they died of before.
+
+    As apply, for the named objects or all: replicas that crashed are started without waiting for their turn, and a
+    spec whose roll-out failed is tried once more.
+    """
+    from controllers.reconciler import Options
+    from nexus_ctl.cli.carry import Manner, carry
+    from nexus_ctl.cli.inputs import load_stack, no_such, ref_of
+
+    stack = load_stack(files, environment)
+    named = frozenset(ref_of(word, stack) for word in what)
+    known = sorted(stack.resources)
+    for ref in sorted(named - {ref_of("gateway", stack)} - set(known)):
+        raise no_such(ref, known)
+    retry = named or frozenset({*known, ref_of("gateway", stack)})
+    manner = Manner(yes, output, timeout, lock_timeout, dry_run, environment or "")
+    with invocation.workspace(stack, invocation.command) as workspace:
+        options = Options(only=named or None, retry=retry)
+        carry(invocation, workspace, stack, options, manner, asked_for=retry)
