@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -16,6 +17,7 @@ from controllers.reconciler import Options
 from nexus_ctl.errors import NexusError
 from nexus_ctl.planning.change import Verb
 from nexus_ctl.resources.declared import Stack
+from nexus_ctl.resources.envelope import Ref
 from nexus_ctl.resources.replica import ReplicaState
 from tests.controllers.stacks import stacks
 from tests.fakes.faults import MODES, Died, Gate
@@ -97,9 +99,11 @@ class Nexus(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "world"):
             return
+        # Faults may have spoken against a revision, and kills have made replicas wait: ask for all of it once more.
+        settle = replace(PRUNE, retry=frozenset({*self.stack.resources, Ref("Gateway", self.stack.name)}))
         for _ in range(5):
-            self.world.apply(self.stack, PRUNE)
-            if not self.world.plan(self.stack, PRUNE).nodes:
+            self.world.apply(self.stack, settle)
+            if not self.world.plan(self.stack, settle).nodes:
                 break
         assert self.world.plan(self.stack, PRUNE).nodes == ()
         gate = Gate(self.world.clock)
