@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from controllers.base import Assessment, Controller, Scene, Sighting
 from controllers.removal import removal
 from nexus_ctl.errors import ActionError
 from nexus_ctl.execution.world import World
-from nexus_ctl.planning.action import FetchModel, PinModel, UnpinModel
+from nexus_ctl.planning.action import FetchModel, PinModel, QuantizeModel, UnpinModel
 from nexus_ctl.planning.change import Change, Reason, Step, Verb, chain
 from nexus_ctl.planning.diff import compare
 from nexus_ctl.planning.plan import blocked
 from nexus_ctl.planning.sizes import human_bytes
-from nexus_ctl.resources.artifact import Pin, Request
+from nexus_ctl.resources.artifact import Artifact, BuildStep, Offer, Pin, Quantization, Request
 from nexus_ctl.resources.conditions import Condition
 from nexus_ctl.resources.envelope import Ref, Resource
-from nexus_ctl.resources.model import ModelSpec
+from nexus_ctl.resources.model import ModelSpec, Source
 from nexus_ctl.resources.normal import Normal, canonical_json
 from nexus_ctl.resources.observed import ObservedModel
 
@@ -35,28 +37,68 @@ def observe(
 ) -> Mapping[Ref, ObservedModel]:
     """Each model's artifact and pin from disk; the source is asked only where bytes are missing (or on refresh)."""
     pins = {pin.model: pin for pin in sighting.pins}
-    return {ref: _look(world, scene, desired.get(ref), pins.get(ref.name)) for ref in refs}
+    specs = {ref.name: resource.spec for ref, resource in desired.items()}
+    found = {}
+    for ref in refs:
+        pin = pins.get(ref.name)
+        spec = specs.get(ref.name) or _pinned_spec(pin)
+        if spec is None:
+            found[ref] = ObservedModel(pin=pin)
+            continue
+        request = request_of(spec, specs)
+        seen = _look(world, scene, request) if ref in desired else ObservedModel(request, world.artifacts.find(request))
+        found[ref] = replace(seen, pin=pin)
+    return found
 
 
-def request_of(spec: ModelSpec) -> Request:
-    """What the cache is asked for."""
-    return Request(spec.source, spec.sha256)
+def request_of(spec: ModelSpec, specs: Mapping[str, ModelSpec] = MappingProxyType({})) -> Request:
+    """What the cache is asked for; `specs` are the other models, of which one may be the importance matrix."""
+    if spec.quantize is None:
+        return Request(spec.source, spec.sha256)
+    imatrix, matrix = spec.quantize.imatrix, None
+    if imatrix is not None and imatrix.path is not None:
+        matrix = Request(Source(path=imatrix.path))
+    elif imatrix is not None and imatrix.model is not None and imatrix.model in specs:
+        matrix = request_of(specs[imatrix.model], specs)
+    return Request(spec.source, spec.sha256, (Quantization(spec.quantize.type, matrix),))
 
 
-def _look(world: World, scene: Scene, desired: Resource[ModelSpec] | None, pin: Pin | None) -> ObservedModel:
-    spec = desired.spec if desired is not None else _pinned_spec(pin)
-    if spec is None:
-        return ObservedModel(pin=pin)
-    request = request_of(spec)
+def _look(world: World, scene: Scene, request: Request) -> ObservedModel:
     artifact = world.artifacts.find(request)
-    if desired is None or (artifact is not None and not scene.refresh):
-        return ObservedModel(request, artifact, pin)
+    if artifact is not None and not scene.refresh:
+        return ObservedModel(request, artifact)
+    if request.steps:
+        return _look_to_build(world, scene, request, artifact)
     try:
-        token = world.secret(spec.source.token.value_from) if spec.source.token is not None else None
-        offer = world.artifacts.resolve(request, token)
+        offer = world.artifacts.resolve(request, _token(world, request))
     except ActionError as error:
-        return ObservedModel(request, artifact, pin, error=f"{error.summary}: {error.detail}")
-    return ObservedModel(request, artifact, pin, offer, world.artifacts.partial_bytes(request))
+        return ObservedModel(request, artifact, error=f"{error.summary}: {error.detail}")
+    return ObservedModel(request, artifact, None, offer, world.artifacts.partial_bytes(request))
+
+
+def _look_to_build(world: World, scene: Scene, request: Request, artifact: Artifact | None) -> ObservedModel:
+    """What it is built from, and what will come of that; the identity is known before anything is there."""
+    inputs = tuple(_look(world, scene, one) for one in request.inputs)
+    lacking = next((one for one in inputs if one.error), None)
+    if lacking is not None:
+        return ObservedModel(request, artifact, error=lacking.error, inputs=inputs)
+    try:
+        forecast = world.artifacts.forecast(request, _token(world, request))
+    except ActionError as error:
+        told = f"{error.summary}: {error.detail}" + (f" ({' '.join(error.hint.split())})" if error.hint else "")
+        return ObservedModel(request, artifact, error=told, inputs=inputs)
+    origin = f"{request.steps[-1].words} of {_origin(inputs[0])}"
+    offer = Offer(request.identity_from(one.identity for one in inputs), forecast.size_bytes, origin)
+    return ObservedModel(request, artifact, None, offer, inputs=inputs, forecast=forecast)
+
+
+def _origin(observed: ObservedModel) -> str:
+    found = observed.artifact or observed.offer
+    return found.origin if found is not None else ""
+
+
+def _token(world: World, request: Request) -> str | None:
+    return world.secret(request.source.token.value_from) if request.source.token is not None else None
 
 
 def _pinned_spec(pin: Pin | None) -> ModelSpec | None:
@@ -69,55 +111,89 @@ def applied(observed: ObservedModel) -> Normal | None:
 
 
 def plan(ref: Ref, desired: Resource[ModelSpec] | None, observed: ObservedModel, scene: Scene) -> Change:
-    """Fetch what is missing, pin what is used, release what is no longer declared."""
+    """Fetch and build what is missing, pin what is used, release what is no longer declared."""
     if desired is None:
         return _release(ref, observed, scene)
+    assert observed.request is not None
     pin = Pin(
         scene.instance,
         scene.set,
         ref.name,
-        request_of(desired.spec).key,
+        observed.request.key,
         canonical_json(desired.normalised),
         desired.metadata.protect_words,
     )
-    moved = observed.artifact is not None and observed.offer is not None and _moved(observed)
-    if observed.artifact is not None and not moved:
+    if not _is_wanted(observed) and observed.artifact is not None:
         return _pin_only(ref, desired, observed, pin)
     if observed.offer is None:
+        if observed.inputs and not any(one.error for one in observed.inputs):
+            return blocked(ref, Reason("build_unavailable", "spec.quantize", detail=observed.error))
         return blocked(ref, Reason("source_unavailable", "spec.source", source="drift", detail=observed.error))
     return _fetch(ref, desired, observed, pin)
 
 
-def _moved(observed: ObservedModel) -> bool:
-    assert observed.artifact is not None
-    assert observed.offer is not None
+def _is_wanted(observed: ObservedModel) -> bool:
+    """Whether its bytes are to be had anew: they are not here, or the source has others now."""
+    if observed.artifact is None or observed.offer is None:
+        return observed.artifact is None
     return observed.offer.identity not in (observed.artifact.identity, f"sha256:{observed.artifact.sha256}")
 
 
 def _fetch(ref: Ref, desired: Resource[ModelSpec], observed: ObservedModel, pin: Pin) -> Change:
-    offer = observed.offer
-    assert offer is not None
-    request = request_of(desired.spec)
-    missing = max((offer.size_bytes or 0) - observed.partial_bytes, 0)
-    in_place = desired.spec.source.path is not None
-    if in_place:
-        note = f"verify {human_bytes(offer.size_bytes)} in place ({offer.origin})"
-    else:
-        note = f"download {human_bytes(missing if offer.size_bytes is not None else None)}"
-        note += f" ({human_bytes(observed.partial_bytes)} already here) from {offer.origin}"
     first = observed.pin is None
     reasons = () if first else _field_reasons(desired, observed.pin)
     if not reasons:
         code = "model_files_changed" if observed.artifact is not None or not first else "not_found"
         reasons = (Reason(code, source="config" if first else "drift"),)
+    way = tuple(_way(observed))
     return Change(
         ref,
         Verb.CREATE if first else Verb.UPDATE,
         reasons,
-        chain(FetchModel(ref.name, request, offer, desired.spec.source.token), PinModel(pin)),
-        (note,),
-        download_bytes=0 if in_place else missing,
+        chain(*(_action(ref, one) for one in way), PinModel(pin)),
+        tuple(note for one in way for note in _notes(one)),
+        download_bytes=sum(_missing(one) or 0 for one in way if not one.inputs),
     )
+
+
+def _way(observed: ObservedModel) -> Iterator[ObservedModel]:
+    """What is to be fetched or built, in that order. Another Model's file is that Model's business."""
+    if observed.inputs:
+        yield from _way(observed.inputs[0])
+    if _is_wanted(observed):
+        yield observed
+
+
+def _action(ref: Ref, observed: ObservedModel) -> FetchModel | QuantizeModel:
+    assert observed.request is not None
+    assert observed.offer is not None
+    if observed.inputs:
+        return QuantizeModel(ref.name, observed.request, observed.offer.identity)
+    return FetchModel(ref.name, observed.request, observed.offer, observed.request.source.token)
+
+
+def _missing(observed: ObservedModel) -> int | None:
+    """Bytes that a fetch transfers; None when the source does not say."""
+    assert observed.request is not None
+    assert observed.offer is not None
+    if observed.request.source.path is not None:
+        return 0
+    size = observed.offer.size_bytes
+    return None if size is None else max(size - observed.partial_bytes, 0)
+
+
+def _notes(observed: ObservedModel) -> tuple[str, ...]:
+    assert observed.request is not None
+    assert observed.offer is not None
+    offer, forecast = observed.offer, observed.forecast
+    if forecast is not None:
+        bits = f", {forecast.bits_per_weight:.2f} bits per weight" if forecast.bits_per_weight is not None else ""
+        words = observed.request.steps[-1].words
+        return (f"{words}: {human_bytes(forecast.size_bytes)}{bits}, by {forecast.tool}", *forecast.notes)
+    if observed.request.source.path is not None:
+        return (f"verify {human_bytes(offer.size_bytes)} in place ({offer.origin})",)
+    here = human_bytes(observed.partial_bytes)
+    return (f"download {human_bytes(_missing(observed))} ({here} already here) from {offer.origin}",)
 
 
 def _pin_only(ref: Ref, desired: Resource[ModelSpec], observed: ObservedModel, pin: Pin) -> Change:
@@ -140,7 +216,7 @@ def _release(ref: Ref, observed: ObservedModel, scene: Scene) -> Change:
     if observed.pin is None:
         return removal(ref, scene, "", ())
     spec = ModelSpec.model_validate_json(observed.pin.spec)
-    deletes = spec.deletion_policy == "Delete" and spec.source.path is None
+    deletes = spec.deletion_policy == "Delete" and (spec.source.path is None or spec.quantize is not None)
     size = human_bytes(observed.artifact.size_bytes if observed.artifact else 0)
     note = f"deletes {size} unless another stack uses them" if deletes else f"keeps {size} on disk (deletionPolicy)"
     steps = (Step(UnpinModel(observed.pin, deletes)),)
@@ -153,22 +229,41 @@ def forget(ref: Ref, observed: ObservedModel) -> tuple[Step, ...]:
 
 
 def assess(ref: Ref, desired: Resource[ModelSpec] | None, observed: ObservedModel, scene: Scene) -> Assessment:
-    """Downloaded and Verified when the artifact is here; Ready when it is pinned as well."""
+    """Downloaded and Verified when the artifact is here, Quantized when it was built; Ready when it is pinned too."""
     artifact = observed.artifact
     if artifact is None:
-        reason = "SourceUnavailable" if observed.error else "Missing"
-        message = observed.error or f"{human_bytes(observed.partial_bytes)} of the file are here"
-        conditions = tuple(Condition(name, "False", reason, message) for name in ("Downloaded", "Verified", "Ready"))
-        lifecycle = "FAILED:DOWNLOADING" if observed.error else "DOWNLOADING" if observed.partial_bytes else "UNKNOWN"
-        return Assessment(conditions, lifecycle, {"SIZE": "-", "DIGEST": "-"})
+        return _not_here(observed)
     pinned = observed.pin is not None
     conditions = (
         Condition("Downloaded", "True", "Present", artifact.path),
+        *((Condition("Quantized", "True", "Built", artifact.origin),) if _steps(observed) else ()),
         Condition("Verified", "True", "DigestMatches", f"sha256:{artifact.sha256}"),
         Condition("Ready", "True" if pinned else "False", "Pinned" if pinned else "NotPinned", artifact.origin),
     )
     columns = {"SIZE": human_bytes(artifact.size_bytes), "DIGEST": artifact.sha256[:12]}
     return Assessment(conditions, "READY" if pinned else "DOWNLOADED", columns)
+
+
+def _not_here(observed: ObservedModel) -> Assessment:
+    """What is still missing: the source's bytes, or only what is to be built from them."""
+    source = observed.inputs[0] if observed.inputs else observed
+    columns = {"SIZE": "-", "DIGEST": "-"}
+    if observed.inputs and source.artifact is not None:
+        reason, message = ("CannotBeBuilt", observed.error) if observed.error else ("NotBuilt", "the source is here")
+        conditions = (
+            Condition("Downloaded", "True", "Present", source.artifact.path),
+            *(Condition(name, "False", reason, message) for name in ("Quantized", "Verified", "Ready")),
+        )
+        return Assessment(conditions, "FAILED:BUILDING" if observed.error else "DOWNLOADED", columns)
+    reason = "SourceUnavailable" if observed.error else "Missing"
+    message = observed.error or f"{human_bytes(source.partial_bytes)} of the file are here"
+    names = ("Downloaded", *(("Quantized",) if _steps(observed) else ()), "Verified", "Ready")
+    lifecycle = "FAILED:DOWNLOADING" if observed.error else "DOWNLOADING" if source.partial_bytes else "UNKNOWN"
+    return Assessment(tuple(Condition(name, "False", reason, message) for name in names), lifecycle, columns)
+
+
+def _steps(observed: ObservedModel) -> tuple[BuildStep, ...]:
+    return observed.request.steps if observed.request is not None else ()
 
 
 CONTROLLER = Controller(KIND, present, observe, applied, plan, forget, assess)

@@ -10,7 +10,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from nexus_ctl.execution.report import Began, Fetching, Outcome, Report, Status
-from nexus_ctl.planning.action import Action, AwaitReady, FetchModel, StartReplica, StopReplica, Withdraw, subject
+from nexus_ctl.planning.action import (
+    Action,
+    AwaitReady,
+    FetchModel,
+    QuantizeModel,
+    StartReplica,
+    StopReplica,
+    Withdraw,
+    subject,
+)
 from nexus_ctl.planning.change import Verb
 from nexus_ctl.planning.plan import Plan
 from nexus_ctl.resources.conditions import RECONCILING, Condition
@@ -21,11 +30,13 @@ from nexus_ctl.store.store import Store
 
 BEGINS: Mapping[type[Action], str] = {
     FetchModel: "DOWNLOADING",
+    QuantizeModel: "QUANTIZING",
     StartReplica: "LOADING",
     Withdraw: "UNLOADING",
 }
 ENDS: Mapping[type[Action], Mapping[Status, str]] = {
     FetchModel: {Status.DONE: "DOWNLOADED", Status.FAILED: "FAILED:DOWNLOADING"},
+    QuantizeModel: {Status.DONE: "DOWNLOADED", Status.FAILED: "FAILED:BUILDING"},
     StartReplica: {Status.FAILED: "FAILED:LOADING"},
     AwaitReady: {Status.DONE: "READY", Status.FAILED: "FAILED:LOADING"},
     StopReplica: {Status.DONE: "STOPPED"},

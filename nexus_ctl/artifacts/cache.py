@@ -2,6 +2,7 @@
 
     find ── record, blobs, memo ──► Artifact                                   no network, no HTTP code loaded
     fetch ── lock of the request ── ask the source ── deliver its parts as blobs ── record ──► Artifact
+    build ── lock of the content address ── bounded child ── one blob ── record with its inputs ──► Artifact
 
 What is under `blobs/` is verified and whole; a record is written only after its blobs. A crash at any point leaves
 either a partial that the next fetch continues or a blob that it finds (R11 d).
@@ -24,7 +25,7 @@ from nexus_ctl.artifacts.partial import Partial
 from nexus_ctl.artifacts.records import Layout, Record
 from nexus_ctl.artifacts.source import Means, Parcel
 from nexus_ctl.errors import ActionError, Terminal
-from nexus_ctl.resources.artifact import Artifact, Offer, Pin, Progress, ProgressSink, Request
+from nexus_ctl.resources.artifact import Artifact, Forecast, Offer, Pin, Progress, ProgressSink, Request
 from nexus_ctl.resources.catalog import SPLIT
 from nexus_ctl.resources.weights import GgufHeader
 
@@ -63,15 +64,28 @@ class Cache:
 
     def find(self, request: Request) -> Artifact | None:
         """See the port. A blob that no longer has its digest is moved to `bad/`."""
+        if request.steps:
+            return self._find_built(request)
         if request.source.path is not None:
             try:
                 return source_path.in_place(request, self._memo)
             except ActionError:
                 return None  # resolve says why
         record = self.layout.read_record(request.key) or self._delivered_by_another(request)
-        if record is None or not all(has_blob(self.layout, self._memo, file.sha256) for file in record.files):
+        return self._artifact(record) if record is not None and self._has_blobs(record) else None
+
+    def _find_built(self, request: Request) -> Artifact | None:
+        record = self.layout.read_record(request.key)
+        if record is None or record.built is None:
             return None
-        return self._artifact(record)
+        for one in request.inputs:
+            there = self.find(one)
+            if there is not None and there.sha256 != record.built["inputs"].get(one.key):
+                return None
+        return self._artifact(record) if self._has_blobs(record) else None
+
+    def _has_blobs(self, record: Record) -> bool:
+        return all(has_blob(self.layout, self._memo, file.sha256) for file in record.files)
 
     def resolve(self, request: Request, token: str | None = None) -> Offer:
         """See the port."""
@@ -87,6 +101,8 @@ class Cache:
         artifact = self.find(request)
         if artifact is not None:
             return header_of(artifact)
+        if request.steps:
+            return self._predicted(request, token)
         if request.source.path is not None or request.source.pypi is not None:
             return None
         from nexus_ctl.artifacts.header_memory import remembered
@@ -103,6 +119,35 @@ class Cache:
             return remembered(shelf, digests, lambda: read_urls(urls, self._means, parcel.token)).header
         except ActionError:
             return None
+
+    def _predicted(self, request: Request, token: str | None) -> GgufHeader | None:
+        from nexus_ctl.artifacts.build import predicted
+
+        base = self.header(request.base, token)
+        try:
+            return predicted(request, base)[0] if base is not None else None
+        except ActionError:
+            return None  # the forecast says why
+
+    def forecast(self, request: Request, token: str | None = None) -> Forecast:
+        """See the port."""
+        from nexus_ctl.artifacts.build import forecast, not_gguf
+
+        base = self.header(request.base, token)
+        if base is None and self.find(request.base) is not None:
+            raise not_gguf(request.base)
+        return forecast(request, base, self._means)
+
+    def build(self, request: Request, identity: str, progress: ProgressSink) -> Artifact:
+        """See the port. An exception out of `progress` ends it and leaves nothing."""
+        from nexus_ctl.artifacts.build import Builder
+
+        found = self.find(request)
+        if found is not None and found.identity == identity:
+            return found
+        return self._artifact(
+            Builder(self.layout, self._memo, self._means, self.find).build(request, identity, progress)
+        )
 
     def partial_bytes(self, request: Request) -> int:
         """See the port."""

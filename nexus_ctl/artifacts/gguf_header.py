@@ -142,13 +142,23 @@ def read_header(read: Read, file_bytes: int = 0, limits: Limits = LIMITS) -> Hea
     alignment = metadata.get("general.alignment", 32)
     if type(alignment) is not int or not 0 < alignment <= limits.alignment or alignment & (alignment - 1):
         raise BadHeader(f"general.alignment is {alignment!r}; a power of two up to {limits.alignment} is allowed")
+    metadata_bytes = cursor.position
     rows = [parser.tensor() for _ in range(tensor_count)]
     data_offset = -(-cursor.position // alignment) * alignment
     _check_table(rows, alignment, data_offset, file_bytes)
     architecture = metadata.get("general.architecture", "")
     if not isinstance(architecture, str):
         raise BadHeader("general.architecture is not a text")
-    header = GgufHeader(architecture, metadata, tuple(tensor for tensor, _ in rows), data_offset, file_bytes, alignment)
+    header = GgufHeader(
+        architecture,
+        metadata,
+        tuple(tensor for tensor, _ in rows),
+        data_offset,
+        file_bytes,
+        alignment,
+        metadata_bytes=metadata_bytes,
+        begins={tensor.name: data_offset + offset for tensor, offset in rows},
+    )
     return HeaderRead(header, cursor.requests, cursor.bytes_read)
 
 

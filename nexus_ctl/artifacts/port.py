@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from nexus_ctl.resources.artifact import Artifact, Offer, Pin, ProgressSink, Request
+from nexus_ctl.resources.artifact import Artifact, Forecast, Offer, Pin, ProgressSink, Request
 from nexus_ctl.resources.weights import GgufHeader
 
 
@@ -16,7 +16,10 @@ class Artifacts(Protocol):
     """The model cache and the sources behind it. Methods block; network faults are Retryable, refusals Terminal."""
 
     def find(self, request: Request) -> Artifact | None:
-        """The verified artifact of a request, from disk alone; None when missing or when the bytes have changed."""
+        """The verified artifact of a request, from disk alone; None when missing or when the bytes have changed.
+
+        Of what was built, also None when an input that is here is another one than it was built from.
+        """
         ...
 
     def resolve(self, request: Request, token: str | None = None) -> Offer:
@@ -26,7 +29,8 @@ class Artifacts(Protocol):
     def header(self, request: Request, token: str | None = None) -> GgufHeader | None:
         """The model's header: from disk where the file is here, else by a few range requests, before any download.
 
-        None where there is none to be had: not a GGUF, a source without ranges, or one that does not answer.
+        Of what is yet to be built, the header that it will have. None where there is none to be had: not a GGUF, a
+        source without ranges, or one that does not answer.
         """
         ...
 
@@ -36,6 +40,21 @@ class Artifacts(Protocol):
 
     def fetch(self, request: Request, offer: Offer, progress: ProgressSink, token: str | None = None) -> Artifact:
         """Deliver and verify. Present already: no transfer. Raises IntegrityError, Terminal, Retryable."""
+        ...
+
+    def forecast(self, request: Request, token: str | None = None) -> Forecast:
+        """What the last step of `request` will make and by which tool, from headers alone, before any download.
+
+        Raises Terminal where it cannot be made of this model, or no tool is found; Retryable.
+        """
+        ...
+
+    def build(self, request: Request, identity: str, progress: ProgressSink) -> Artifact:
+        """Carry out the last step of `request`, whose inputs are here; the result gets `identity`.
+
+        Made before from the same inputs, by whichever stack: nothing is done. Waits while another process builds the
+        same. Raises Retryable (an input is not here any more), Terminal, IntegrityError.
+        """
         ...
 
     def pins(self, instance: str, set_name: str) -> tuple[Pin, ...]:

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nexus_ctl.artifacts.disk import move, read_json, write_atomic
+from nexus_ctl.artifacts.disk import TEMPORARY, move, read_json, write_atomic
 from nexus_ctl.resources.artifact import Pin
 from nexus_ctl.resources.normal import digest
 
@@ -33,6 +33,16 @@ class StoredFile:
     size_bytes: int
     shared: str = ""
     """The link to it that we put into the Hugging Face client's cache, if any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """How an artifact was made of others. `inputs` are digests by request; `address` names input, recipe and tool."""
+
+    address: str
+    inputs: dict[str, str]
+    recipe: dict[str, Any]
+    tool: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +60,8 @@ class Record:
     """The nexusctl that fetched it."""
     hub: dict[str, str] | None = None
     """Repository, revision and commit of a hub source."""
+    built: dict[str, Any] | None = None
+    """`Built`, of what was made here and not delivered."""
 
     @property
     def sha256(self) -> str:
@@ -87,6 +99,10 @@ class Layout:
 
     def partial(self, key: str, part: str) -> Path:
         return self.root / "partial" / f"{key}.{digest(part, 8)}.part"
+
+    def building(self, address: str) -> Path:
+        """Where a build writes. The name says to `collect` which lock guards it."""
+        return self.root / "partial" / f"{address}.build{TEMPORARY}"
 
     def lock(self, key: str) -> Path:
         return self.root / "locks" / key

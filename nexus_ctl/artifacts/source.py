@@ -6,7 +6,7 @@ one download, one verification and one way into the cache.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from nexus_ctl.clock import Clock
@@ -38,6 +38,8 @@ class Means:
     environ: Mapping[str, str]
     """Where a source finds the settings of its own tools (pip's, the hub's)."""
     patience: Patience = Patience()
+    free_memory: Callable[[], int | None] = lambda: None
+    """Bytes of memory that a build may take; None when unknown."""
 
 
 @dataclass(frozen=True, slots=True)

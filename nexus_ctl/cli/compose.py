@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 
 STATE = ".nexus"
 TABLE = Path("gateway", "table.json")
+BUILDERS = 1
+"""A build takes all cores it is given; two at once would only share them."""
 ROUTING_WORKERS = 4
 LOOKING_WORKERS = 4
 
@@ -127,7 +129,7 @@ class LocalWorkspace:
     @cached_property
     def artifacts(self) -> Cache:
         """See the port."""
-        return Cache(self.cache.root, Means(self.clock, self._environ))
+        return Cache(self.cache.root, Means(self.clock, self._environ, free_memory=available_memory))
 
     @cached_property
     def catalog(self) -> Catalog:
@@ -187,6 +189,7 @@ class LocalWorkspace:
         settings = self.stack.settings.parallelism
         sizes = {
             Pool.DOWNLOAD: settings.downloads,
+            Pool.BUILD: BUILDERS,
             Pool.RUNTIME: settings.starts,
             Pool.ROUTING: ROUTING_WORKERS,
             Pool.WAIT: LOOKING_WORKERS,

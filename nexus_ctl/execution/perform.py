@@ -26,6 +26,7 @@ from nexus_ctl.planning.action import (
     PullImage,
     PutPreset,
     PutRoute,
+    QuantizeModel,
     RemoveReplica,
     StartReplica,
     StopReplica,
@@ -48,6 +49,8 @@ def perform(action: Action, ref: Ref, world: World, progress: ProgressSink) -> N
         case FetchModel():
             token = world.secret(action.token.value_from) if action.token is not None else None
             world.artifacts.fetch(action.request, action.offer, progress, token)
+        case QuantizeModel():
+            world.artifacts.build(action.request, action.identity, progress)
         case PinModel():
             world.artifacts.pin(action.pin)
         case UnpinModel():

@@ -22,6 +22,7 @@ class Pool(StrEnum):
     """Which workers carry an action out; each pool has its own limit, and waiting holds no worker at all (R13)."""
 
     DOWNLOAD = "download"
+    BUILD = "build"
     RUNTIME = "runtime"
     ROUTING = "routing"
     WAIT = "wait"
@@ -36,6 +37,16 @@ class FetchModel:
     offer: Offer
     token: SecretSource | None = None
     pool = Pool.DOWNLOAD
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizeModel:
+    """Build the quantization that `request` ends with; its inputs are there by then."""
+
+    model: str
+    request: Request
+    identity: str
+    pool = Pool.BUILD
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +191,7 @@ class DeleteRoute:
 
 Action = (
     FetchModel
+    | QuantizeModel
     | PinModel
     | UnpinModel
     | PullImage
@@ -202,7 +214,7 @@ Action = (
 def subject(action: Action) -> str:
     """The one name an action is about, for plans, journal and events."""
     match action:
-        case FetchModel(model=name):
+        case FetchModel(model=name) | QuantizeModel(model=name):
             return name
         case PinModel(pin=pin) | UnpinModel(pin=pin):
             return pin.model

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nexus_ctl.resources.model import Source
@@ -14,16 +14,66 @@ HEADROOM_BYTES = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
+class Quantization:
+    """A build step: the quantization called `type`, by the weights of `imatrix` if there is one."""
+
+    type: str
+    imatrix: Request | None = None
+
+    @property
+    def words(self) -> str:
+        """For people: `quantize Q4_K_M`."""
+        return f"quantize {self.type}"
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """What decides the result besides the inputs."""
+        return {"quantize": self.type}
+
+    @property
+    def inputs(self) -> tuple[Request, ...]:
+        """What it needs besides the step before it."""
+        return (self.imatrix,) if self.imatrix is not None else ()
+
+
+BuildStep = Quantization
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
-    """What a Model asks for: its source (paths absolute) and the digest it must have, if declared."""
+    """What a Model asks for: its source (paths absolute), the digest that must have, and what is built from it.
+
+    Without `steps` the file as the source delivers it; otherwise the result of the last step, whose input is `base`.
+    """
 
     source: Source
     sha256: str | None = None
+    steps: tuple[BuildStep, ...] = ()
 
     @property
     def key(self) -> str:
-        """16 hex digits that name this request in the cache; equal for equal sources."""
-        return digest({"source": self.pinned, "sha256": self.sha256})
+        """16 hex digits that name this request in the cache; equal for equal sources and steps."""
+        asked: dict[str, Any] = {"source": self.pinned, "sha256": self.sha256}
+        if self.steps:
+            asked["steps"] = [[step.recipe, [one.key for one in step.inputs]] for step in self.steps]
+        return digest(asked)
+
+    @property
+    def base(self) -> Request:
+        """What the last step works on."""
+        return replace(self, steps=self.steps[:-1])
+
+    @property
+    def inputs(self) -> tuple[Request, ...]:
+        """All that the last step needs, the base first."""
+        return (self.base, *self.steps[-1].inputs)
+
+    def identity_from(self, inputs: Iterable[str]) -> str:
+        """The identity of the result, from those of `inputs` in order: known before anything is built.
+
+        The tool is not in it: another release of it makes nothing anew.
+        """
+        return f"built:{digest([self.steps[-1].recipe, *inputs], 64)}"
 
     @property
     def pinned(self) -> dict[str, Any]:
@@ -47,6 +97,19 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a build step will make, before anything of it is there. Sizes are exact; None when the source shows no
+    header before it is here."""
+
+    size_bytes: int | None
+    tool: str
+    """What will do it, with its version, for people."""
+    bits_per_weight: float | None
+    notes: tuple[str, ...] = ()
+    """What a person should know before: tensors that fall back, a source that was quantized before."""
+
+
+@dataclass(frozen=True, slots=True)
 class Artifact:
     """Verified content on disk. `identity` is the one of the offer it was fetched for, so that names stay the same."""
 
@@ -63,7 +126,8 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a fetch is. `phase` is `download`, `verify` or `extract`; rates are the reader's business."""
+    """How far a fetch or a build is. `phase` is `download`, `verify`, `extract`, `quantize`; rates are the
+    reader's business."""
 
     phase: str
     done_bytes: int

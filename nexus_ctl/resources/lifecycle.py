@@ -12,6 +12,8 @@ Why the machine has more arrows than the happy path UNKNOWN → ... → STOPPED:
 - READY → LOADING: the engine exited and is started again; no word in between would tell a user more.
 - LOADING → UNLOADING: stopped before it was ready. STOPPED → LOADING: started again.
 - DOWNLOADED, STOPPED → DOWNLOADING: the source changed, or the bytes are gone.
+- DOWNLOADED → CONVERTING, QUANTIZING → DOWNLOADED: what is served is built from what was downloaded. A build that
+  failed is begun again, perhaps from other bytes.
 
 Reasons and times are conditions' business; a state is only its name.
 """
@@ -60,7 +62,7 @@ class Unknown(_State):
 
 
 class Downloading(_State):
-    """Bytes are being fetched, converted or verified. With everything in the cache this takes no time."""
+    """Bytes are being fetched or verified. With everything in the cache this takes no time."""
 
     __slots__ = ()
 
@@ -76,11 +78,41 @@ class Downloaded(_State):
 
     __slots__ = ()
 
+    def convert(self) -> Converting:
+        return Converting(_SEAL)
+
+    def quantize(self) -> Quantizing:
+        return Quantizing(_SEAL)
+
     def load(self) -> Loading:
         return Loading(_SEAL)
 
     def download(self) -> Downloading:
         return Downloading(_SEAL)
+
+
+class Converting(_State):
+    """Another format is being made of the bytes."""
+
+    __slots__ = ()
+
+    def finish(self) -> Downloaded:
+        return Downloaded(_SEAL)
+
+    def fail(self) -> BuildFailed:
+        return BuildFailed(_SEAL)
+
+
+class Quantizing(_State):
+    """Narrower numbers are being made of the bytes."""
+
+    __slots__ = ()
+
+    def finish(self) -> Downloaded:
+        return Downloaded(_SEAL)
+
+    def fail(self) -> BuildFailed:
+        return BuildFailed(_SEAL)
 
 
 class Loading(_State):
@@ -140,6 +172,21 @@ class DownloadFailed(_State):
         return Downloading(_SEAL)
 
 
+class BuildFailed(_State):
+    """The bytes are here, and what should be built from them could not be."""
+
+    __slots__ = ()
+
+    def download(self) -> Downloading:
+        return Downloading(_SEAL)
+
+    def convert(self) -> Converting:
+        return Converting(_SEAL)
+
+    def quantize(self) -> Quantizing:
+        return Quantizing(_SEAL)
+
+
 class LoadFailed(_State):
     """The engine did not come up."""
 
@@ -156,10 +203,25 @@ class LoadFailed(_State):
 
 
 Lifecycle: TypeAlias = (
-    Unknown | Downloading | Downloaded | Loading | Ready | Unloading | Stopped | DownloadFailed | LoadFailed
+    Unknown
+    | Downloading
+    | Downloaded
+    | Converting
+    | Quantizing
+    | Loading
+    | Ready
+    | Unloading
+    | Stopped
+    | DownloadFailed
+    | BuildFailed
+    | LoadFailed
 )
 _STATES: tuple[type[Lifecycle], ...] = get_args(Lifecycle)
-_FAILED: dict[type[_State], str] = {DownloadFailed: "FAILED:DOWNLOADING", LoadFailed: "FAILED:LOADING"}
+_FAILED: dict[type[_State], str] = {
+    DownloadFailed: "FAILED:DOWNLOADING",
+    BuildFailed: "FAILED:BUILDING",
+    LoadFailed: "FAILED:LOADING",
+}
 _NAMES: dict[type[_State], str] = {state: _FAILED.get(state, state.__name__.upper()) for state in _STATES}
 _BY_NAME = {_NAMES[state]: state for state in _STATES}
 

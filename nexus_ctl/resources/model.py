@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from nexus_ctl.resources.field import INERT, REPLACE, REPLACED_BY_CONTENT, Spec, as_set
+from nexus_ctl.resources.field import INERT, REPLACE, REPLACED_BY_CONTENT, Spec, as_set, refers_to
 from nexus_ctl.resources.quantity import LocalPath
+from nexus_ctl.resources.quantization import FILE_TYPES, QuantType
 from nexus_ctl.resources.secret import SecretSource
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -67,14 +68,49 @@ class Source(Spec):
         return self
 
 
+class Imatrix(Spec):
+    """An importance matrix, as `llama-imatrix` writes it (GGUF): exactly one of `path`, `model`."""
+
+    path: Annotated[LocalPath | None, REPLACED_BY_CONTENT] = None
+    """A file on this machine; relative to the manifest. The content is what counts."""
+    model: Annotated[str | None, refers_to(REPLACE, "Model")] = None
+    """A Model of this stack whose file is the matrix."""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Imatrix:
+        if (self.path is None) == (self.model is None):
+            raise ValueError("give exactly one of path, model")
+        return self
+
+
+class Quantize(Spec):
+    """Narrower numbers: less memory, some loss. Done once, on this machine, from the source's GGUF."""
+
+    type: Annotated[QuantType, REPLACE]
+    """What llama.cpp calls the file type. The plan says how many bits per weight it really is for this model."""
+    imatrix: Annotated[Imatrix | None, REPLACE] = None
+    """What says which weights matter most. Needed by the smallest types, good for all below 6 bits."""
+
+    @model_validator(mode="after")
+    def _matrix_where_needed(self) -> Quantize:
+        if FILE_TYPES[self.type].needs_imatrix and self.imatrix is None:
+            raise ValueError(
+                f"{self.type} is worthless without an importance matrix, so llama.cpp refuses it; "
+                "give imatrix.path, or choose Q2_K, IQ3_S or a larger type"
+            )
+        return self
+
+
 class ModelSpec(Spec):
     """What a Model declares."""
 
     source: Annotated[Source, REPLACE]
     """Where the bytes come from."""
     sha256: Annotated[Sha256 | None, REPLACE] = None
-    """The SHA-256 the file must have, lower-case hex. Without it the digest found at first download is recorded and
-    held from then on."""
+    """The SHA-256 the source's file must have, lower-case hex. Without it the digest found at first download is
+    recorded and held from then on."""
+    quantize: Annotated[Quantize | None, REPLACE] = None
+    """Make this quantization of the source and serve that; built once, again only when an input changes."""
     deletion_policy: Annotated[Literal["Retain", "Delete"], INERT] = "Retain"
     """What happens to the bytes when the Model is deleted: `Retain` keeps them in the cache until `models gc`,
     `Delete` removes them unless another stack uses them. A `path` source is never deleted."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nexus_ctl.resources.artifact import Artifact, Offer, Pin, Request
+from nexus_ctl.resources.artifact import Artifact, Forecast, Offer, Pin, Request
 from nexus_ctl.resources.envelope import Ref
 from nexus_ctl.resources.normal import Normal
 from nexus_ctl.resources.replica import Health, ObservedReplica
@@ -37,7 +37,11 @@ class ObservedModel:
     offer: Offer | None = None
     partial_bytes: int = 0
     error: str = ""
-    """Why the source could not be asked."""
+    """Why the source could not be asked, or the artifact not be built."""
+    inputs: tuple[ObservedModel, ...] = ()
+    """Of an artifact that is to be built: what it is built from, the source's own file first."""
+    forecast: Forecast | None = None
+    """Of an artifact that is to be built."""
 
     @property
     def identity(self) -> str:

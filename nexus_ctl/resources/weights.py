@@ -7,7 +7,7 @@ file; a header holds facts about tensors, never their content.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 
@@ -115,6 +115,10 @@ class GgufHeader:
     file_bytes: int
     alignment: int = 32
     shards: int = 1
+    metadata_bytes: int = 0
+    """From the file's first byte to the tensor table; of the first shard. 0 when nobody counted."""
+    begins: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
+    """First byte of each tensor's data, by name; empty of a split model taken together, and of one not there yet."""
 
     @cached_property
     def vocabulary_size(self) -> int:
@@ -203,6 +207,7 @@ def merge_shards(headers: Iterable[GgufHeader]) -> GgufHeader:
         file_bytes=sum(shard.file_bytes for shard in shards),
         alignment=first.alignment,
         shards=count,
+        metadata_bytes=first.metadata_bytes,
     )
 
 

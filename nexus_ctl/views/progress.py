@@ -14,6 +14,7 @@ from nexus_ctl.resources.artifact import Progress
 
 PHRASES: Mapping[str, str] = {
     "FetchModel": "fetching the file",
+    "QuantizeModel": "quantizing",
     "PinModel": "recording its use",
     "UnpinModel": "releasing the file",
     "PullImage": "pulling",
@@ -31,7 +32,13 @@ PHRASES: Mapping[str, str] = {
     "PutRoute": "putting it into the gateway's table",
     "DeleteRoute": "taking it out of the gateway's table",
 }
-PHASES = {"download": "downloading", "verify": "verifying", "extract": "extracting", "pull": "pulling"}
+PHASES = {
+    "download": "downloading",
+    "verify": "verifying",
+    "extract": "extracting",
+    "pull": "pulling",
+    "quantize": "quantizing",
+}
 SMOOTHING_SECONDS = 5.0
 """The rate follows what happened in about this much time."""
 

@@ -1,0 +1,198 @@
+"""One build step: a verified artifact becomes another one, by a bounded child. Called by `cache`.
+
+    inputs here ── content address ── lock ── made before? ── room ── child → partial ── is it what was planned?
+                                                                    ↓
+                                              fsync, digest, rename to blobs/ ── record with its provenance
+
+The content address is made of the inputs' digests, the recipe and the tool: whoever asks for the same gets the same
+bytes, built once. A crash at any point leaves a partial that nobody takes for a model, or a blob that the next build
+finds; a build is begun again, never continued.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from nexus_ctl import __version__
+from nexus_ctl.artifacts.bounded import run
+from nexus_ctl.artifacts.disk import locked, look, move, need_room, sha256_of
+from nexus_ctl.artifacts.gguf_header import header_of, read_file
+from nexus_ctl.artifacts.header_window import BadHeader
+from nexus_ctl.artifacts.memo import Memo
+from nexus_ctl.artifacts.mixture import Mixture
+from nexus_ctl.artifacts.quantized import impossible, quantized
+from nexus_ctl.artifacts.records import Built, Layout, Record, StoredFile
+from nexus_ctl.artifacts.source import Means
+from nexus_ctl.artifacts.tools import Job, Tool, find_tool, threads
+from nexus_ctl.errors import IntegrityError, Retryable, Terminal
+from nexus_ctl.planning.sizes import human_bytes
+from nexus_ctl.resources.artifact import Artifact, Forecast, Progress, ProgressSink, Request
+from nexus_ctl.resources.normal import digest
+from nexus_ctl.resources.weights import TYPE_BY_NAME, GgufHeader
+
+
+def predicted(request: Request, base: GgufHeader) -> tuple[GgufHeader, Mixture]:
+    """The header of what the last step makes of `base`. Raises Terminal where it cannot be made."""
+    step = request.steps[-1]
+    return quantized(base, step.type, has_imatrix=step.imatrix is not None)
+
+
+def forecast(request: Request, base: GgufHeader | None, means: Means) -> Forecast:
+    """What the step will make of `base`; without a header (a source that shows none before it is here) only by what.
+
+    Raises Terminal.
+    """
+    tool = find_tool(means.environ)
+    if base is None:
+        return Forecast(None, tool.words, None, ("its exact size is known once the source is here",))
+    header, mixed = predicted(request, base)
+    bits = 8 * header.weights_bytes / header.parameters
+    return Forecast(header.file_bytes, tool.words, bits, _notes(base, header, mixed))
+
+
+def _notes(base: GgufHeader, header: GgufHeader, mixed: Mixture) -> tuple[str, ...]:
+    notes = []
+    if mixed.fallbacks:
+        ways = Counter(mixed.fallbacks.values())
+        told = ", ".join(f"{count} {old} -> {new}" for (old, new), count in sorted(ways.items()))
+        notes.append(
+            f"{len(mixed.fallbacks)} of {len(header.tensors)} tensors fall back, their rows do not divide: {told}"
+        )
+    again = {tensor.type for tensor in base.tensors if TYPE_BY_NAME[tensor.type].block > 1}
+    if again:
+        notes.append(f"the source is quantized already ({', '.join(sorted(again))}): what that lost stays lost")
+    return tuple(notes)
+
+
+def not_gguf(request: Request) -> Terminal:
+    """The error for a source that llama.cpp's quantizer cannot read."""
+    what = request.source.url or request.source.path or "what the source delivers"
+    return impossible(f"{what} is no GGUF file", "only a GGUF can be quantized; name one as the source")
+
+
+@dataclass(frozen=True, slots=True)
+class Builder:
+    """What a build works with; `find` is the cache's own."""
+
+    layout: Layout
+    memo: Memo
+    means: Means
+    find: Callable[[Request], Artifact | None]
+
+    def build(self, request: Request, identity: str, progress: ProgressSink) -> Record:
+        """See the port; the record of what is there then."""
+        inputs = [self._here(one) for one in request.inputs]
+        if request.identity_from(one.identity for one in inputs) != identity:
+            raise Terminal(
+                f"what is to be built from has changed since it was planned ({inputs[0].origin})",
+                hint="plan again:\n  nexusctl plan",
+                code="source-moved",
+            )
+        tool = find_tool(self.means.environ)
+        built = Built(
+            address=digest([request.steps[-1].recipe, [one.sha256 for one in inputs], tool.words], 64),
+            inputs={one.key: there.sha256 for one, there in zip(request.inputs, inputs, strict=True)},
+            recipe=request.steps[-1].recipe,
+            tool=tool.words,
+        )
+
+        def waiting() -> None:
+            progress(Progress(PHASE, 0, None))
+
+        with locked(self.layout.lock(built.address), self.means.clock, waiting):
+            files = self._made_before(built) or self._make(request, inputs, built, tool, progress)
+            record = Record(
+                key=request.key,
+                request={"source": request.pinned, "sha256": request.sha256},
+                origin=f"{request.steps[-1].words} of {inputs[0].origin}",
+                identity=identity,
+                files=files,
+                fetched_at=self.means.clock.now().isoformat(),
+                version=__version__,
+                built=asdict(built),
+            )
+            self.layout.write_record(record)
+        return record
+
+    def _here(self, request: Request) -> Artifact:
+        found = self.find(request)
+        if found is None:
+            raise Retryable("a file that is to be built from is not in the cache any more", hint="nexusctl apply")
+        return found
+
+    def _made_before(self, built: Built) -> tuple[StoredFile, ...]:
+        for record in self.layout.records():
+            same = record.built is not None and record.built["address"] == built.address
+            if same and all(self.layout.blob(file.sha256).exists() for file in record.files):
+                return record.files
+        return ()
+
+    def _make(
+        self, request: Request, inputs: Sequence[Artifact], built: Built, tool: Tool, progress: ProgressSink
+    ) -> tuple[StoredFile, ...]:
+        base = header_of(inputs[0])
+        if base is None:
+            raise not_gguf(request.base)
+        wanted, _ = predicted(request, base)
+        target = self.layout.building(built.address)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        need_room(target.parent, wanted.file_bytes, request.steps[-1].words)
+        memory = tool.memory_bytes(base, threads())
+        self._need_memory(memory, tool)
+        target.unlink(missing_ok=True)
+        imatrix = inputs[1].path if len(inputs) > 1 else ""
+        job = Job(request.steps[-1].type, inputs[0].files or (inputs[0].path,), imatrix, str(target), threads())
+        try:
+            error = run(tool.command(job), memory_bytes=memory, tick=lambda: _tell(target, wanted, progress))
+            if error:
+                raise Terminal(f"{tool.words}: {error}", code="build-failed", summary="a model could not be built")
+            _hold(target, wanted, tool)
+            return (self._publish(target, progress),)
+        finally:
+            with suppress(OSError):
+                target.unlink(missing_ok=True)
+
+    def _publish(self, target: Path, progress: ProgressSink) -> StoredFile:
+        with target.open("rb") as file:
+            os.fsync(file.fileno())
+        size = target.stat().st_size
+        sha256 = sha256_of(target, lambda done: progress(Progress("verify", done, size)))
+        blob = self.layout.blob(sha256)
+        move(target, blob)
+        self.memo.remember(blob, sha256)
+        return StoredFile("model.gguf", sha256, size)
+
+    def _need_memory(self, needed_bytes: int, tool: Tool) -> None:
+        free = self.means.free_memory()
+        if free is not None and needed_bytes > free:
+            raise Retryable(
+                f"{tool.words} may take {human_bytes(needed_bytes)}, {human_bytes(free)} are free",
+                hint="stop something, or quantize where there is more memory",
+            )
+
+
+PHASE = "quantize"
+
+
+def _tell(target: Path, wanted: GgufHeader, progress: ProgressSink) -> None:
+    found = look(target)
+    progress(Progress(PHASE, found.st_size if found is not None else 0, wanted.file_bytes))
+
+
+def _hold(target: Path, wanted: GgufHeader, tool: Tool) -> None:
+    """Raises IntegrityError unless the file is what the plan said: each tensor, its place and type."""
+    try:
+        made = read_file(target).header
+    except BadHeader as error:
+        raise IntegrityError(f"{tool.words} made a file that is no model: {error}") from error
+    if made.tensors != wanted.tensors:
+        others = [new.name for new, old in zip(made.tensors, wanted.tensors, strict=False) if new != old]
+        raise IntegrityError(
+            f"{tool.words} made other tensors than planned ({', '.join(others[:3]) or 'another number of them'})",
+            hint="its rules are another release's; take it off the PATH, and the engine's package does it",
+        )

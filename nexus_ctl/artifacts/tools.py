@@ -1,0 +1,111 @@
+"""The programs that can quantize, in the order they are preferred, each with its version; and the refusal of none.
+
+Called by the dry run (the plan names the tool) and by the build. A program that the user put on the machine goes first:
+it may be built for this processor. The engine's package comes last and is there wherever nexusctl runs engines itself.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+from nexus_ctl.artifacts.disk import sha256_of
+from nexus_ctl.errors import Terminal
+from nexus_ctl.resources.weights import GgufHeader
+
+BASE_MEMORY_BYTES = 1 << 30
+"""What a tool may take besides the tensors it holds: its libraries, and the header with its vocabulary."""
+THREAD_MEMORY_BYTES = 32 << 20
+"""What the package's way holds per thread; see `quantizer.CHUNK_ELEMENTS`."""
+_BUILD = re.compile(r"build = (\d+ \(\w+\))")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a tool is told. `sources` are all shards of the model in order; `imatrix` a path or ""."""
+
+    quantization: str
+    sources: tuple[str, ...]
+    imatrix: str
+    target: str
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """`words` names it with its version, in plans and provenance. `memory_bytes` is what it takes for a model."""
+
+    words: str
+    command: Callable[[Job], Sequence[str]]
+    memory_bytes: Callable[[GgufHeader, int], int]
+
+
+def find_tool(environ: Mapping[str, str]) -> Tool:
+    """The first tool that is here. Raises Terminal (`no-build-tool`), which names the ways to get one."""
+    tool = _program(environ.get("PATH", "")) or _package()
+    if tool is None:
+        raise Terminal(
+            "nothing on this machine can quantize a model",
+            hint="put llama.cpp's llama-quantize on the PATH, or install:\n  pip install xllamacpp",
+            code="no-build-tool",
+            summary="a tool is missing",
+        )
+    return tool
+
+
+def threads() -> int:
+    """How many may work at once: the processors this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def _program(path: str) -> Tool | None:
+    found = shutil.which("llama-quantize", path=path)
+    if found is None:
+        return None
+
+    def command(job: Job) -> list[str]:
+        matrix = ["--imatrix", job.imatrix] if job.imatrix else []
+        return [found, "--allow-requantize", *matrix, job.sources[0], job.target, job.quantization, str(job.threads)]
+
+    return Tool(f"llama-quantize {_build_of(found, os.stat(found).st_mtime_ns)} ({found})", command, _whole_tensors)
+
+
+def _whole_tensors(header: GgufHeader, count: int) -> int:
+    """llama-quantize holds its largest tensor as floats, and as much again for the result."""
+    return BASE_MEMORY_BYTES + 8 * max(tensor.elements for tensor in header.tensors)
+
+
+@cache
+def _build_of(program: str, changed: int) -> str:
+    """Its build number, as it says on starting; else the beginning of its digest. Asked once per change of the file."""
+    try:
+        nothing = [program, os.devnull, os.devnull, "Q8_0"]
+        said = subprocess.run(nothing, capture_output=True, text=True, timeout=20, check=False, errors="replace")
+    except (OSError, subprocess.TimeoutExpired):
+        return sha256_of(Path(program))[:12]
+    build = _BUILD.search(said.stdout + said.stderr)
+    return f"build {build[1]}" if build else sha256_of(Path(program))[:12]
+
+
+def _package() -> Tool | None:
+    spec = find_spec("xllamacpp")
+    libraries = sorted(Path(spec.origin).parent.glob("xllamacpp*.so")) if spec is not None and spec.origin else []
+    if not libraries:
+        return None
+
+    def command(job: Job) -> list[str]:
+        program = [sys.executable, "-m", "nexus_ctl.artifacts.quantizer", str(libraries[0])]
+        matrix = ["--imatrix", job.imatrix] if job.imatrix else []
+        return [*program, job.quantization, job.target, str(job.threads), *matrix, *job.sources]
+
+    words = f"ggml of xllamacpp {metadata.version('xllamacpp')}"
+    return Tool(words, command, lambda _, count: BASE_MEMORY_BYTES + count * THREAD_MEMORY_BYTES)
