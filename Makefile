@@ -28,7 +28,7 @@ $(STAMPS)/test: pyproject.toml $(STAMPS)/run
 	@touch $@
 
 $(STAMPS)/npm: $(STAMPS)/system
-	npm install --prefix .npm --no-audit --no-fund --silent yaml-language-server@1.25.0
+	npm install --prefix .npm --no-audit --no-fund --silent yaml-language-server@1.25.0 @node-llama-cpp/linux-x64@3.22.1
 	@touch $@
 
 $(STAMPS)/system:

@@ -123,20 +123,13 @@ def plan(ref: Ref, desired: Resource[ModelSpec] | None, observed: ObservedModel,
         canonical_json(desired.normalised),
         desired.metadata.protect_words,
     )
-    if not _is_wanted(observed) and observed.artifact is not None:
+    if not observed.is_wanted and observed.artifact is not None:
         return _pin_only(ref, desired, observed, pin)
     if observed.offer is None:
         if observed.inputs and not any(one.error for one in observed.inputs):
             return blocked(ref, Reason("build_unavailable", "spec.quantize", detail=observed.error))
         return blocked(ref, Reason("source_unavailable", "spec.source", source="drift", detail=observed.error))
     return _fetch(ref, desired, observed, pin)
-
-
-def _is_wanted(observed: ObservedModel) -> bool:
-    """Whether its bytes are to be had anew: they are not here, or the source has others now."""
-    if observed.artifact is None or observed.offer is None:
-        return observed.artifact is None
-    return observed.offer.identity not in (observed.artifact.identity, f"sha256:{observed.artifact.sha256}")
 
 
 def _fetch(ref: Ref, desired: Resource[ModelSpec], observed: ObservedModel, pin: Pin) -> Change:
@@ -160,7 +153,7 @@ def _way(observed: ObservedModel) -> Iterator[ObservedModel]:
     """What is to be fetched or built, in that order. Another Model's file is that Model's business."""
     if observed.inputs:
         yield from _way(observed.inputs[0])
-    if _is_wanted(observed):
+    if observed.is_wanted:
         yield observed
 
 

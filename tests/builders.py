@@ -18,9 +18,10 @@ def a_resource(kind: str, name: str, spec: Mapping[str, Any], **annotations: str
     return Resource(kind, Metadata(name, {}, noted), parsed)
 
 
-def a_model(name: str = "smol", **annotations: str) -> Resource[Any]:
-    """A Model behind a URL."""
-    return a_resource("Model", name, {"source": {"url": f"http://models.test/{name}.gguf"}}, **annotations)
+def a_model(name: str = "smol", *, quantize: str = "", **annotations: str) -> Resource[Any]:
+    """A Model behind a URL, quantized if a type is given."""
+    built = {"quantize": {"type": quantize}} if quantize else {}
+    return a_resource("Model", name, {"source": {"url": f"http://models.test/{name}.gguf"}, **built}, **annotations)
 
 
 def a_deployment(

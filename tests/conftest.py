@@ -4,7 +4,12 @@ import os
 
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.fixtures.docker_engine", "tests.fixtures.smollm2", "tests.fixtures.compose"]
+pytest_plugins = [
+    "tests.fixtures.docker_engine",
+    "tests.fixtures.smollm2",
+    "tests.fixtures.compose",
+    "tests.fixtures.libllama",
+]
 
 _CALM = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
 settings.register_profile("quick", max_examples=25, stateful_step_count=20, **_CALM)

@@ -151,8 +151,9 @@ def _leftovers(layout: Layout, before: datetime) -> Iterator[Garbage]:
         found = look(path)
         if found is not None and found.st_mtime <= before.timestamp():
             key = path.name.partition(".")[0]
-            keys = (key,) if path.parent.name == "partial" and _is_free(layout, key) else ()
-            yield Garbage("leftover", str(path), found.st_size, "", keys)
+            guarded = path.parent.name == "partial"
+            if not guarded or _is_free(layout, key):
+                yield Garbage("leftover", str(path), found.st_size, "", (key,) if guarded else ())
 
 
 def _remove(layout: Layout, item: Garbage) -> None:

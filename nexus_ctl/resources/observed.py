@@ -44,9 +44,16 @@ class ObservedModel:
     """Of an artifact that is to be built."""
 
     @property
+    def is_wanted(self) -> bool:
+        """Whether its bytes are to be had anew: they are not here, or the source has others now."""
+        if self.artifact is None or self.offer is None:
+            return self.artifact is None
+        return self.offer.identity not in (self.artifact.identity, f"sha256:{self.artifact.sha256}")
+
+    @property
     def identity(self) -> str:
-        """What the bytes are or will be; "" when unknown."""
-        if self.artifact is not None:
+        """What the bytes are once the plan is carried out; "" when unknown."""
+        if self.artifact is not None and not self.is_wanted:
             return self.artifact.identity
         return self.offer.identity if self.offer is not None else ""
 

@@ -6,7 +6,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -15,10 +15,11 @@ from nexus_ctl.artifacts.cache import Cache
 from nexus_ctl.artifacts.port import Artifacts
 from nexus_ctl.artifacts.source import Means, Patience
 from nexus_ctl.errors import IntegrityError, Retryable, Terminal
-from nexus_ctl.resources.artifact import Artifact, Pin, Progress, Request
+from nexus_ctl.resources.artifact import Artifact, Pin, Progress, Quantization, Request
 from nexus_ctl.resources.model import Source
 from tests.fakes.artifacts import FakeArtifacts
 from tests.fakes.clock import FakeClock
+from tests.fakes.gguf_models import TINY, write
 from tests.fakes.http_origin import HttpOrigin
 
 CONTENT = b"weights " * 5000
@@ -110,6 +111,12 @@ def fake(tmp_path: Path) -> Case:
     return Case(
         cache, cache.put, cut, lambda _: None, break_, corrupt, lambda: cache.transferred_bytes, "http://hub", tmp_path
     )
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A small GGUF that a tool can work on."""
+    return write(TINY["llama-mha"], tmp_path_factory.mktemp("model") / "tiny.gguf").read_bytes()
 
 
 @pytest.fixture(params=["real", "fake"])
@@ -303,6 +310,99 @@ def test_a_path_is_never_deleted(case: Case) -> None:
     case.cache.pin(a_pin(request))
     assert case.cache.unpin(a_pin(request), delete_bytes=True) == 0
     assert case.cache.find(request) is not None
+
+
+def quantized(request: Request, kind: str = "Q8_0") -> Request:
+    return replace(request, steps=(Quantization(kind),))
+
+
+def built(case: Case, request: Request, told: Callable[[Progress], None] = ignore) -> Artifact:
+    base = case.cache.find(request.base)
+    assert base is not None
+    return case.cache.build(request, request.identity_from([base.identity]), told)
+
+
+def test_what_is_built_is_known_before_and_found_after(case: Case, model: bytes) -> None:
+    request = quantized(case.url("a.gguf"))
+    case.put(request.base, model)
+    assert case.cache.forecast(request).tool
+    assert case.cache.find(request) is None
+    base = case.delivered(request.base, model)
+    told: list[Progress] = []
+    made = built(case, request, told.append)
+    assert made.identity == request.identity_from([base.identity])
+    assert (made.sha256 != base.sha256, base.origin in made.origin) == (True, True)
+    assert told[0].phase == "quantize"
+    assert case.cache.find(request) == made
+    assert case.cache.find(request.base) == base
+
+
+def test_building_again_builds_nothing(case: Case, model: bytes) -> None:
+    request = quantized(case.url("a.gguf"))
+    case.delivered(request.base, model)
+    made = built(case, request)
+    told: list[Progress] = []
+    assert built(case, request, told.append) == made
+    assert told == []
+
+
+def test_the_same_from_elsewhere_is_built_once(case: Case, model: bytes) -> None:
+    first, second = quantized(case.url("a.gguf")), quantized(case.url("b.gguf"))
+    for request in (first, second):
+        case.delivered(request.base, model)
+    made = built(case, first)
+    told: list[Progress] = []
+    again = built(case, second, told.append)
+    assert (again.sha256, again.path, told) == (made.sha256, made.path, [])
+    assert case.cache.find(second) == again
+
+
+def test_another_input_makes_what_was_built_of_the_last_one_stale(case: Case, model: bytes) -> None:
+    own = Request(Source(path=str(case.folder / "own.gguf")))
+    request = quantized(own)
+    case.put(own, model)
+    made = built(case, request)
+    assert case.cache.find(request) == made
+    case.put(own, model + bytes(32))
+    assert case.cache.find(request) is None
+    assert built(case, request).identity != made.identity
+
+
+def test_another_recipe_is_another_artifact(case: Case, model: bytes) -> None:
+    request = case.url("a.gguf")
+    case.delivered(request, model)
+    made = [built(case, quantized(request, kind)) for kind in ("Q8_0", "F16")]
+    assert len({(one.sha256, one.identity) for one in made}) == 2
+
+
+def test_without_its_input_nothing_is_built(case: Case, model: bytes) -> None:
+    request = quantized(case.url("a.gguf"))
+    case.put(request.base, model)
+    with pytest.raises(Retryable):
+        case.cache.build(request, request.identity_from(["etag:x"]), ignore)
+
+
+def test_an_input_that_moved_since_the_plan_is_refused(case: Case, model: bytes) -> None:
+    request = quantized(case.url("a.gguf"))
+    case.delivered(request.base, model)
+    with pytest.raises(Terminal) as caught:
+        case.cache.build(request, request.identity_from(["etag:planned"]), ignore)
+    assert caught.value.code == "source-moved"
+    assert case.cache.find(request) is None
+
+
+def test_what_is_built_is_kept_and_deleted_like_what_was_fetched(case: Case, model: bytes) -> None:
+    request = quantized(case.url("a.gguf"))
+    base = case.delivered(request.base, model)
+    made = built(case, request)
+    pin = a_pin(request)
+    case.cache.pin(pin)
+    assert case.cache.unpin(pin, delete_bytes=False) == 0
+    assert case.cache.find(request) == made
+    case.cache.pin(pin)
+    assert case.cache.unpin(pin, delete_bytes=True) == made.size_bytes
+    assert case.cache.find(request) is None
+    assert case.cache.find(request.base) == base
 
 
 def test_the_fake_can_be_copied(fake: Case) -> None:

@@ -46,11 +46,14 @@ def _kill_chat(world: FakeWorld) -> None:
 
 
 FULL = the_demo()
+QUANTIZED = a_stack(a_model(quantize="Q4_K_M"), a_deployment(), a_preset(), a_route(preset="precise"))
 STOP_FIRST = {"rollout": {"strategy": "stopFirst"}}
 SCENARIOS = (
     Scenario("create", None, FULL),
     Scenario("start-first", FULL, the_demo(context=4096), serves=True),
     Scenario("stop-first", the_demo(**STOP_FIRST), the_demo(context=4096, **STOP_FIRST)),
+    Scenario("quantize", None, QUANTIZED),
+    Scenario("quantize-what-serves", FULL, QUANTIZED, serves=True),
     Scenario("rolling", the_demo(replicas=2), the_demo(context=4096, replicas=2), serves=True),
     Scenario("scale-down", the_demo(replicas=3), the_demo(replicas=1), serves=True),
     Scenario("heal", FULL, FULL, arrange=_kill_chat),

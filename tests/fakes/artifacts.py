@@ -1,7 +1,8 @@
 """The model cache in memory: same answers, no disk, no network, no threads. It keeps the contract of the real one.
 
 All state is plain data: look at it, deep-copy it. Sources hold what `put` gave them; faults are `fail_next` (raised by
-the next resolve or fetch), `cut_next` (the next transfer breaks off there) and `wrong` (keys that deliver wrong bytes).
+the next resolve, fetch, forecast or build), `cut_next` (the next transfer breaks off there) and `wrong` (keys that
+deliver wrong bytes).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import hashlib
 import json
 
 from nexus_ctl.errors import ActionError, IntegrityError, Retryable, Terminal
-from nexus_ctl.resources.artifact import Artifact, Offer, Pin, Progress, ProgressSink, Request
+from nexus_ctl.resources.artifact import Artifact, Forecast, Offer, Pin, Progress, ProgressSink, Request
 from nexus_ctl.resources.weights import GgufHeader
 
 
@@ -26,8 +27,11 @@ class FakeArtifacts:
         self.fail_next: list[ActionError] = []
         self.cut_next: int | None = None
         self.wrong: set[str] = set()
+        self.built_from: dict[str, dict[str, str]] = {}
+        """Of what was built: the digests of its inputs, by request."""
         self.transferred_bytes = 0
         self.fetches = 0
+        self.builds = 0
 
     def put(self, request: Request, content: bytes = b"weights", *, size_bytes: int | None = None) -> None:
         """From now on the source of `request` has this content (of that pretended size)."""
@@ -44,6 +48,10 @@ class FakeArtifacts:
         self.sources[request.key] = Artifact(f"/cache/blobs/sha256-{sha256}", sha256, size, identity, origin)
 
     def find(self, request: Request) -> Artifact | None:
+        if request.steps:
+            now = {one.key: there.sha256 for one in request.inputs if (there := self.find(one)) is not None}
+            before = self.built_from.get(request.key, {})
+            return self.delivered.get(request.key) if now.items() <= before.items() else None
         if request.source.path is not None:
             there = self.sources.get(request.key)
             return there if there is not None and request.sha256 in (None, there.sha256) else None
@@ -77,6 +85,32 @@ class FakeArtifacts:
             raise IntegrityError(f"{there.origin} should be {request.sha256 or there.sha256}")
         self.delivered[request.key] = there
         return there
+
+    def forecast(self, request: Request, token: str | None = None) -> Forecast:
+        if self.fail_next:
+            raise self.fail_next.pop(0)
+        return Forecast(500, "a tool 1.0", 4.5)
+
+    def build(self, request: Request, identity: str, progress: ProgressSink) -> Artifact:
+        if (here := self.find(request)) is not None:
+            return here
+        if self.fail_next:
+            raise self.fail_next.pop(0)
+        inputs = [self.find(one) for one in request.inputs]
+        found = [one for one in inputs if one is not None]
+        if len(found) < len(inputs):
+            raise Retryable("a file that is to be built from is not in the cache any more")
+        if request.identity_from(one.identity for one in found) != identity:
+            raise Terminal("what is to be built from has changed", code="source-moved")
+        digests = {one.key: there.sha256 for one, there in zip(request.inputs, found, strict=True)}
+        sha256 = hashlib.sha256(json.dumps([request.steps[-1].recipe, sorted(digests.values())]).encode()).hexdigest()
+        if all(artifact.sha256 != sha256 for artifact in self.delivered.values()):
+            self.builds += 1
+            progress(Progress("quantize", 500, 500))
+        origin = f"{request.steps[-1].words} of {found[0].origin}"
+        made = Artifact(f"/cache/blobs/sha256-{sha256}", sha256, 500, identity, origin)
+        self.delivered[request.key], self.built_from[request.key] = made, digests
+        return made
 
     def pins(self, instance: str, set_name: str) -> tuple[Pin, ...]:
         return tuple(self.pinned[key] for key in sorted(self.pinned) if key[:2] == (instance, set_name))

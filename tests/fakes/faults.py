@@ -28,7 +28,7 @@ MODES = ("die_before", "die_after", "die_hanging", "error", "refused", "timed_ou
 FATAL = frozenset({"die_before", "die_after", "die_hanging"})
 
 RUNTIME = frozenset({"create", "start", "stop", "remove", "update"})
-ARTIFACTS = frozenset({"fetch", "pin", "unpin"})
+ARTIFACTS = frozenset({"fetch", "build", "pin", "unpin"})
 ROUTING = frozenset({"change"})
 JOURNAL = frozenset({"begin", "done", "failed"})
 OBJECTS = frozenset({"declare", "forget", "rename", "request_deletion", "write_status"})

@@ -14,10 +14,10 @@ from typing import Any
 
 from controllers.base import Scene
 from controllers.cycle import Result, Session, carry_out, plan_for
-from controllers.model import request_of
 from controllers.reconciler import Options
 from nexus_ctl.execution.world import World
 from nexus_ctl.planning.plan import Plan
+from nexus_ctl.resources.artifact import Request
 from nexus_ctl.resources.declared import Stack
 from nexus_ctl.resources.replica import ReplicaState
 from nexus_ctl.resources.secret import ValueFrom
@@ -196,4 +196,5 @@ def offer(world: FakeWorld, stack: Stack, size: int = 1000) -> None:
     for resource in stack.resources.values():
         if resource.kind == "Model":
             content = repr(resource.spec.source).encode()
-            world.artifacts.put(request_of(resource.spec), content, size_bytes=size)
+            source = Request(resource.spec.source, resource.spec.sha256)
+            world.artifacts.put(source, content, size_bytes=size)

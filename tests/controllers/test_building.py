@@ -1,0 +1,120 @@
+"""Models that are built: the plan says every step with its bytes, replicas follow the result, stages are told."""
+
+from __future__ import annotations
+
+import pytest
+
+from controllers.reconciler import Options
+from nexus_ctl.errors import Terminal
+from nexus_ctl.planning.change import Change
+from nexus_ctl.resources.artifact import Request
+from nexus_ctl.resources.declared import Stack
+from nexus_ctl.resources.envelope import Ref
+from tests.builders import a_deployment, a_model, a_resource, a_route, a_stack
+from tests.fakes.world import FakeWorld, offer
+
+SMOL = Ref("Model", "smol")
+
+
+def a_quantized(kind: str = "Q4_K_M", **deployment: object) -> Stack:
+    return a_stack(a_model(quantize=kind), a_deployment(**deployment), a_route())  # type: ignore[arg-type]
+
+
+def change_of(world: FakeWorld, stack: Stack, ref: Ref = SMOL, **options: bool) -> Change:
+    plan = world.plan(stack, Options(**options))  # type: ignore[arg-type]
+    return next(change for change in plan.changes if change.ref == ref)
+
+
+def test_the_plan_says_what_is_downloaded_and_what_is_built_of_it() -> None:
+    world, stack = FakeWorld(), a_quantized()
+    offer(world, stack)
+    change = change_of(world, stack)
+    assert [type(step.action).__name__ for step in change.steps] == ["FetchModel", "QuantizeModel", "PinModel"]
+    assert change.notes == (
+        "download 1000 B (0 B already here) from http://models.test/smol.gguf",
+        "quantize Q4_K_M: 500 B, 4.50 bits per weight, by a tool 1.0",
+    )
+    assert change.download_bytes == 1000
+
+
+def test_after_the_apply_nothing_is_left_to_do() -> None:
+    world, stack = FakeWorld(), a_quantized()
+    offer(world, stack)
+    world.apply(stack)
+    assert world.artifacts.builds == 1
+    assert world.plan(stack).nodes == ()
+    assert world.answers()
+
+
+def test_another_type_is_built_of_what_is_here_and_replaces_the_replica() -> None:
+    world = FakeWorld()
+    offer(world, a_quantized())
+    world.apply(a_quantized())
+    change = change_of(world, a_quantized("Q8_0"))
+    assert [type(step.action).__name__ for step in change.steps] == ["QuantizeModel", "PinModel"]
+    assert change.download_bytes == 0
+    plan = world.plan(a_quantized("Q8_0"))
+    assert plan.changes[-2].codes == ("model_files_changed",)
+    world.apply(a_quantized("Q8_0"))
+    assert world.plan(a_quantized("Q8_0")).nodes == ()
+
+
+def test_a_source_that_is_gone_after_the_build_is_not_fetched_again() -> None:
+    world, stack = FakeWorld(), a_quantized()
+    offer(world, stack)
+    world.apply(stack)
+    source = Request(stack.resources[SMOL].spec.source)
+    del world.artifacts.delivered[source.key]
+    assert world.plan(stack).nodes == ()
+
+
+def test_a_source_that_moved_is_built_anew_on_refresh() -> None:
+    world, stack = FakeWorld(), a_quantized()
+    offer(world, stack)
+    world.apply(stack)
+    world.artifacts.put(Request(stack.resources[SMOL].spec.source), b"a new version", size_bytes=700)
+    assert world.plan(stack).nodes == ()
+    change = change_of(world, stack, refresh=True)
+    assert [type(step.action).__name__ for step in change.steps] == ["FetchModel", "QuantizeModel", "PinModel"]
+    world.apply(stack, Options(refresh=True))
+    assert (world.artifacts.builds, world.plan(stack).nodes) == (2, ())
+
+
+def test_what_cannot_be_built_blocks_before_anything_moves() -> None:
+    world, stack = FakeWorld(), a_quantized()
+    offer(world, stack)
+    source = Request(stack.resources[SMOL].spec.source)
+    world.artifacts.fetch(source, world.artifacts.resolve(source), lambda _: None)
+    world.artifacts.fail_next = [Terminal("no tool", hint="get one")] * 2
+    plan = world.plan(stack)
+    by_ref = {change.ref: change for change in plan.changes}
+    assert by_ref[SMOL].codes == ("build_unavailable",)
+    assert "no tool (get one)" in by_ref[SMOL].reasons[0].detail
+    assert by_ref[Ref("Deployment", "chat")].codes == ("dependency_blocked",)
+
+
+def test_an_importance_matrix_of_another_model_is_there_first() -> None:
+    world = FakeWorld()
+    spec = {
+        "source": {"url": "http://models.test/smol.gguf"},
+        "quantize": {"type": "IQ2_XS", "imatrix": {"model": "matrix"}},
+    }
+    stack = a_stack(a_resource("Model", "smol", spec), a_model("matrix"))
+    offer(world, stack)
+    plan = world.plan(stack)
+    kinds = [(type(node.action).__name__, node.ref.name) for node in plan.nodes]
+    assert kinds.index(("PinModel", "matrix")) < kinds.index(("QuantizeModel", "smol"))
+    world.apply(stack)
+    assert world.plan(stack).nodes == ()
+
+
+@pytest.mark.parametrize("kind", ["", "Q4_K_M"])
+def test_the_conditions_tell_how_far_it_is(kind: str) -> None:
+    world, stack = FakeWorld(), a_stack(a_model(quantize=kind))
+    offer(world, stack)
+    world.apply(stack)
+    item = next(one for one in world.store.objects.all("demo") if one.ref == SMOL)
+    held = {condition.type for condition in item.conditions if condition.status == "True"}
+    assert {"Downloaded", "Verified", "Ready"} <= held
+    assert ("Quantized" in held) == bool(kind)
+    assert item.lifecycle == "READY"
