@@ -12,17 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import ModelInfo
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nexus_ctl.artifacts import hub_client, hub_memory, shelf
 from nexus_ctl.artifacts.cache import Cache
 from nexus_ctl.artifacts.catalog import Catalog, Query
 from nexus_ctl.artifacts.gguf_header import read_file
 from nexus_ctl.artifacts.header_window import BadHeader
+from nexus_ctl.artifacts.hub_card import EXPAND, card_of
+from nexus_ctl.artifacts.hub_client import Conversation
 from nexus_ctl.artifacts.records import Layout
 from nexus_ctl.artifacts.source import Means, Patience
 from nexus_ctl.errors import Retryable, Terminal
 from nexus_ctl.resources.artifact import Request
 from nexus_ctl.resources.catalog import Card, Quantization, Score, quantizations
+from nexus_ctl.resources.foreign_text import is_plain
 from nexus_ctl.resources.model import HuggingFaceSource, Source
 from tests.fakes.clock import FakeClock
 from tests.fakes.gguf_models import TINY, write
@@ -303,6 +309,30 @@ def test_fields_of_a_card_are_believed_only_in_their_form(desk: Desk, hub: FakeH
     assert (card.architecture, card.chat_template, card.task, card.license) == ("", "", "", "mit")
     assert card.tags == ("ok", "xy", "z" * 200)
     assert (card.languages, card.base_models, card.scores) == ((), (), ())
+
+
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(st.sampled_from(sorted({*EXPAND, "model-index", "cardData"})), JUNK, max_size=6), JUNK)
+def test_whatever_the_fields_hold_it_is_a_card_or_a_refusal(fields: dict[str, Any], front_matter: Any) -> None:
+    said = {"id": REPO, **fields}
+    if isinstance(front_matter, dict):
+        said["cardData"] = {**front_matter, "model-index": front_matter}
+    refused, card = "", Card()
+    try:
+        with Conversation("http://hub.test").api():
+            card = card_of(ModelInfo(**said))
+    except Terminal as refusal:
+        refused = refusal.code
+    assert refused in ("", "bad-answer")
+    texts = [card.title, card.license, card.task, card.library, *card.tags, *card.languages, *card.base_models]
+    assert all(is_plain(text) and len(text) <= 200 * 50 for text in texts)
 
 
 def test_memory_is_bounded_and_lets_go_of_what_was_not_used(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

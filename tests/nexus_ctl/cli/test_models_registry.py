@@ -258,6 +258,10 @@ def test_recommend_says_why_there_is_nothing_to_weigh(nexusctl: CommandLine, hub
     done = nexusctl("models", "recommend", "hf:acme/base")
     assert (done.code, "offers no GGUF file" in done.err) == (2, True)
     assert "not weighed: the repository offers no GGUF file" in nexusctl.ok("models", "show", "hf:acme/base").out
+    several = ("models", "recommend", "hf:acme/base", "hf:acme/gone", "tiny")
+    assert nexusctl.ok(*several, "-o", "name").out == "tiny-Q8_0.gguf\n"
+    assert "hf:acme/gone: not weighed: " in nexusctl.ok(*several).out
+    assert ["error" in one for one in nexusctl.ok(*several, "-o", "json").json()["models"]] == [True, True, False]
 
 
 def test_estimate_reads_a_header_and_no_weights(nexusctl: CommandLine, hub: FakeHub, model: bytes) -> None:
