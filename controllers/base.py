@@ -67,6 +67,8 @@ class Scene:
     images: Mapping[str, ObservedImage] = field(default_factory=dict)
     """Container images by name; empty where the runtime has none."""
     machine: Machine = Machine()
+    reports: Mapping[str, Any] = field(default_factory=dict)
+    """What engines told of their memory at earlier starts, by key (`controllers/learning.py`)."""
     placement: PlacementSettings = PlacementSettings()
     berths: Mapping[Ref, Berth] = field(default_factory=dict)
     """What each deployment's replicas should be and where they lie (`controllers/seating.py`)."""

@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from controllers import healing, reverting
 from controllers.base import Assessment, Scene
+from controllers.learning import lessons
 from controllers.reconciler import Look, Options, assess, look, reconcile
 from controllers.stages import Stages
 from nexus_ctl.clock import Clock
@@ -107,6 +108,7 @@ def see(session: Session, stack: Stack, options: Options) -> Look:
         session.scene,
         now=session.clock.now(),
         backoffs=store.backoffs.all(set_name),
+        reports=store.reports.all(),
         reverted=store.history.reverted(set_name),
     )
     return look(session.world, stack, scene, recorded(store, set_name), options)
@@ -158,6 +160,7 @@ def carry_out(
     assessed = assess(after)
     healing.remember(session.store, session.world, after)
     _write_status(session, after, assessed)
+    _learn(session, after)
     stored = {item.ref: item for item in session.store.objects.all(session.scene.set)}
     _tell(session, objects, stored)
     _mark(session, objects, stored, fresh, assessed)
@@ -303,6 +306,25 @@ def _write_status(session: Session, after: Look, assessed: Mapping[Ref, Assessme
                 observed_generation=item.generation,
                 lifecycle=lifecycle,
                 columns=assessment.columns,
+            )
+
+
+def _learn(session: Session, after: Look) -> None:
+    """Keep what ready engines told of their memory, and say how far off the estimate was."""
+    for lesson in lessons(session.world, after):
+        session.store.reports.put(lesson.placed.key, lesson.report.to_json())
+        if lesson.report.buffers:
+            session.store.events.emit(
+                Event(
+                    type="Normal",
+                    reason="MemoryReported",
+                    message=lesson.message,
+                    set=session.scene.set,
+                    ref=lesson.ref,
+                    generation=lesson.generation,
+                    op_id=session.op_id,
+                    actor=session.actor,
+                )
             )
 
 

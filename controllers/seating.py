@@ -15,7 +15,7 @@ from controllers.make import differences, incoming
 from nexus_ctl.engines import table as engines
 from nexus_ctl.planning.replicas import changing
 from nexus_ctl.planning.rollout import Incoming
-from nexus_ctl.planning.running import as_launched, candidates, runs
+from nexus_ctl.planning.running import Learned, as_launched, candidates, runs
 from nexus_ctl.planning.seats import Claimant, Seated, assign
 from nexus_ctl.resources.deployment import DeploymentSpec
 from nexus_ctl.resources.device import Device
@@ -77,7 +77,7 @@ def _claimant(
     known = spec.resources.gpus is not None or scene.machine.free_bytes is not None
     return Claimant(
         ref=resource.ref,
-        runs=runs(spec, observed.header, model_bytes(spec, scene), devices) if known else (),
+        runs=runs(spec, observed.header, model_bytes(spec, scene), devices, learned(spec, scene)) if known else (),
         strategy=spec.placement.strategy or scene.placement.strategy,
         priority=spec.placement.priority,
         pins=tuple(device.id for device in devices) if gpus is not None and gpus.ids is not None else (),
@@ -91,6 +91,14 @@ def model_bytes(spec: DeploymentSpec, scene: Scene) -> int | None:
     """Size of the model's files, here or offered; None when unknown."""
     model = scene.models.get(spec.model, ObservedModel())
     return model.artifact.size_bytes if model.artifact else model.offer.size_bytes if model.offer else None
+
+
+def learned(spec: DeploymentSpec, scene: Scene) -> Learned:
+    """Earlier starts of the same model by the same build of the engine."""
+    model = scene.models.get(spec.model, ObservedModel()).identity
+    image = scene.images.get(engines.launch(spec).image)
+    build = image.identity if image is not None else scene.capabilities.engine_build
+    return Learned((model, build), scene.reports)
 
 
 def _devices(spec: DeploymentSpec, scene: Scene) -> tuple[Device, ...]:

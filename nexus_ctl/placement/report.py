@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from nexus_ctl.resources.memory import HOST, Basis, EngineSettings, Estimate, Part, PartKind, PlaceMemory
 from nexus_ctl.resources.normal import digest
@@ -53,6 +54,48 @@ def parse_buffers(lines: Iterable[str]) -> tuple[Buffer, ...]:
 def learning_key(fingerprint: str, settings: EngineSettings, build: str, device_kinds: Iterable[str]) -> str:
     """16 hex digits that a report may be kept under; whatever changes the allocation changes the key."""
     return digest([fingerprint, asdict(settings), build, list(device_kinds)])
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one start told: the engine's own buffers, and what its process then held of each device, in the engine's
+    order (empty where the driver does not tell)."""
+
+    buffers: tuple[Buffer, ...] = ()
+    process_bytes: tuple[int, ...] = ()
+
+    @property
+    def total_bytes(self) -> int:
+        """All buffers together, everywhere."""
+        return sum(buffer.bytes for buffer in self.buffers)
+
+    def to_json(self) -> dict[str, Any]:
+        """As the store keeps it."""
+        return {
+            "buffers": [[buffer.place, buffer.kind.value, buffer.bytes] for buffer in self.buffers],
+            "processBytes": list(self.process_bytes),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Report:
+        """From `to_json`'s form."""
+        buffers = tuple(Buffer(place, PartKind(kind), size) for place, kind, size in value["buffers"])
+        return cls(buffers, tuple(value["processBytes"]))
+
+
+def corrected(estimate: Estimate, report: Report) -> Estimate:
+    """The estimate with what an earlier start of the same told, in place of every part that it speaks of."""
+    ids = [place.place for place in estimate.devices]
+    names = {f"CUDA{index}": device for index, device in enumerate(ids)}
+    found = with_report(estimate, report.buffers, names)
+    held = zip(ids, report.process_bytes, strict=False)
+    return with_process_memory(found, {device: size for device, size in held if size})
+
+
+def buffer_bytes(estimate: Estimate) -> int:
+    """What the estimate says of all that an engine reports as buffers, everywhere together."""
+    kinds = frozenset(_KINDS.values())
+    return sum(part.bytes for place in estimate.places for part in place.parts if part.kind in kinds)
 
 
 def with_report(estimate: Estimate, buffers: Iterable[Buffer], devices: Mapping[str, str]) -> Estimate:

@@ -8,11 +8,13 @@ is known of an engine, a share of the model's size is assumed, and said to be.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
+from typing import Any
 
 from nexus_ctl.placement.declared import settings_of
 from nexus_ctl.placement.estimate import DEVICE_OVERHEAD_BYTES
 from nexus_ctl.placement.options import Way, ways
+from nexus_ctl.placement.report import Report, corrected, learning_key
 from nexus_ctl.placement.vllm import DEFAULT_UTILISATION
 from nexus_ctl.resources.container import Gpus
 from nexus_ctl.resources.deployment import DeploymentSpec
@@ -34,6 +36,9 @@ from nexus_ctl.resources.weights import GgufHeader
 ASSUMED_SHARE = 0.2
 """Of the model's size, on top of it, for an engine without a formula. A first guess."""
 ON_HOST = "on the host"
+VERBOSITY = 4
+"""llama-server's level at which it tells the size of every buffer."""
+LOG_FLAGS = frozenset({"log-verbosity", "verbose", "log-disable"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +50,31 @@ class Run:
     spec: DeploymentSpec
     estimate: Estimate
     host_bytes: int
+    key: str = ""
+    """What the engine's report of memory is kept under; "" where it reports none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What earlier starts told. `identity` is what decides a start's memory beside its settings: the model's bytes, the
+    engine's build; `reports` are those of this install, as the store keeps them."""
+
+    identity: tuple[str, str] = ("", "")
+    reports: Mapping[str, Any] = field(default_factory=dict)
+
+    def key(self, settings: EngineSettings, devices: Sequence[Device]) -> str:
+        """What a start with these settings is kept under; "" where model or build is unknown."""
+        model, build = self.identity
+        kinds = sorted({device.name for device in devices})
+        return learning_key(model, settings, build, kinds) if model and build else ""
 
 
 def runs(
-    spec: DeploymentSpec, header: GgufHeader | None, size_bytes: int | None, devices: Sequence[Device]
+    spec: DeploymentSpec,
+    header: GgufHeader | None,
+    size_bytes: int | None,
+    devices: Sequence[Device],
+    learned: Learned = Learned(),
 ) -> tuple[Run, ...]:
     """In order of preference. Empty where nothing can be said: the size is unknown, or GPUs are asked for and none is
     seen. `devices` are those it may use (`candidates`), in order."""
@@ -65,7 +91,7 @@ def runs(
         found = ways(header, settings_of(engine), usable, counts=counts, partial=spec.placement.partial_offload)
     except ValueError:
         return _claimed(spec, gpus, size_bytes, devices) if gpus is not None else _assumed_on_host(spec, size_bytes)
-    return tuple(_run(spec, way) for way in found)
+    return tuple(_run(spec, way, learned.key(way.settings, devices if gpus else ()), learned) for way in found)
 
 
 def candidates(gpus: Gpus | None, devices: Sequence[Device]) -> tuple[Device, ...]:
@@ -104,14 +130,27 @@ def as_launched(run: Run, ids: Sequence[str], totals: Mapping[str, int]) -> Depl
     return spec.model_copy(update={"engine": spec.engine.model_copy(update={"vllm": vllm})})
 
 
-def _run(spec: DeploymentSpec, way: Way) -> Run:
-    weights = way.estimate.host.of(PartKind.WEIGHTS)
-    claims = way.option.claims
+def _run(spec: DeploymentSpec, way: Way, key: str, learned: Learned) -> Run:
+    known = key in learned.reports
+    memory = corrected(way.estimate, Report.from_json(learned.reports[key])) if known else way.estimate
+    claims = tuple(place.claim_bytes for place in memory.devices)
     gpus = spec.resources.gpus
     if gpus is not None and gpus.ids is not None and claims:
         claims = (max(claims),) * len(claims)  # the person's order stays, wherever each part comes to lie
-    option = replace(way.option, claims=claims, host_bytes=max(way.option.host_bytes - weights, 0))
-    return Run(option, _told(spec, way.settings) if claims else spec, way.estimate, way.option.host_bytes)
+    host = memory.host.claim_bytes
+    private = max(host - memory.host.of(PartKind.WEIGHTS), 0)
+    told = _told(spec, way.settings) if claims else spec
+    option = Option(way.option.label, claims, private)
+    return Run(option, _talkative(told) if key and not known else told, memory, host, key)
+
+
+def _talkative(spec: DeploymentSpec) -> DeploymentSpec:
+    """At its first start an engine is to say what it allocates; how much it logs is in no hash, so it stays so."""
+    engine = spec.engine.llama_cpp
+    if engine is None or engine.verbosity is not None or LOG_FLAGS & engine.args.keys():
+        return spec
+    told = engine.model_copy(update={"verbosity": VERBOSITY})
+    return spec.model_copy(update={"engine": spec.engine.model_copy(update={"llama_cpp": told})})
 
 
 def _told(spec: DeploymentSpec, settings: EngineSettings) -> DeploymentSpec:

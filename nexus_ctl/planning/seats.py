@@ -15,6 +15,7 @@ from itertools import groupby
 
 from nexus_ctl.placement.evict import evict
 from nexus_ctl.placement.fit import fit
+from nexus_ctl.placement.report import buffer_bytes
 from nexus_ctl.planning.change import Verb
 from nexus_ctl.planning.running import Run
 from nexus_ctl.resources.envelope import Ref
@@ -211,7 +212,8 @@ def _seated(claimant: Claimant, decision: Decision) -> Seated | None:
         devices.sort(key=claimant.pins.index)
     host = {HOST: run.option.host_bytes} if run.option.host_bytes else {}
     claims = {device: found.claims[device] for device in devices} | host
-    return Seated(run, Placed(run.option.label, tuple(devices), claims), decision)
+    expected = buffer_bytes(run.estimate) if run.key else 0
+    return Seated(run, Placed(run.option.label, tuple(devices), claims, run.key, expected), decision)
 
 
 def _first_claims(claimant: Claimant) -> Mapping[str, int]:

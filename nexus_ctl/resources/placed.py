@@ -10,7 +10,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from nexus_ctl.resources.memory import HOST
 from nexus_ctl.resources.normal import canonical_json
 
 
@@ -18,23 +17,23 @@ from nexus_ctl.resources.normal import canonical_json
 class Placed:
     """`option` is the way it runs, in words; `claims` the bytes counted on, by device id and `HOST`.
 
-    `devices` are the ids in the order in which the engine sees them; none = on the host alone.
+    `devices` are the ids in the order in which the engine sees them; none = on the host alone. `key` is what its report
+    of memory is kept under, `expected_bytes` what it is expected to report; "" and 0 where it reports nothing.
     """
 
     option: str = ""
     devices: tuple[str, ...] = ()
     claims: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def host_bytes(self) -> int:
-        """What is counted on in the machine's RAM."""
-        return self.claims.get(HOST, 0)
+    key: str = ""
+    expected_bytes: int = 0
 
     def label(self) -> str:
         """As a label's text; "" for a replica that nothing is counted on for."""
         if not self.claims:
             return ""
-        return canonical_json({"option": self.option, "devices": list(self.devices), "claims": dict(self.claims)})
+        report = {"key": self.key, "expected": self.expected_bytes} if self.key else {}
+        told = {"option": self.option, "devices": list(self.devices), "claims": dict(self.claims)}
+        return canonical_json(told | report)
 
     @classmethod
     def from_label(cls, text: str) -> Placed | None:
@@ -44,6 +43,7 @@ class Placed:
             if not isinstance(found, dict):
                 return None
             claims = {str(place): int(size) for place, size in found["claims"].items()}
-            return cls(str(found["option"]), tuple(map(str, found["devices"])), claims)
+            report = (str(found.get("key", "")), int(found.get("expected", 0)))
+            return cls(str(found["option"]), tuple(map(str, found["devices"])), claims, *report)
         except (ValueError, KeyError, TypeError, AttributeError):
             return None

@@ -28,6 +28,8 @@ class Capabilities:
     images: bool
     refused_flags: frozenset[str] = frozenset()
     """Engine flags that this runtime's build of the engine cannot honour."""
+    engine_build: str = ""
+    """Which build of llama.cpp it runs by itself; "" where images say that."""
 
 
 class Runtime(Protocol):

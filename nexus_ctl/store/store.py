@@ -1,4 +1,4 @@
-"""The store: desired objects and their history, journal and audit, events, ratings. The only opener of the database.
+"""The store: desired objects and their history, journal and audit, events, ratings, memory reports. The only opener.
 
 Execution and the reconciler write, the CLI and the status API read. The truth about the world is not here (design.md
 6): a lost or damaged database costs history, never a restart. Opening is slow to import (SQLAlchemy), so commands that
@@ -23,6 +23,7 @@ from nexus_ctl.store.journal import Journal
 from nexus_ctl.store.objects import Objects
 from nexus_ctl.store.opening import open_database
 from nexus_ctl.store.ratings import Ratings
+from nexus_ctl.store.reports import Reports
 
 HISTORY_LIMIT = 10
 """Revisions kept per object (R16), and beyond them the newest stable one."""
@@ -40,6 +41,7 @@ class Store:
     ratings: Ratings
     backoffs: Backoffs
     wishes: Wishes
+    reports: Reports
     warnings: tuple[str, ...]
     """What the user should be told about how it was opened."""
 
@@ -82,6 +84,7 @@ class Store:
             ratings=Ratings(database, clock),
             backoffs=Backoffs(database),
             wishes=Wishes(database),
+            reports=Reports(database, clock),
             warnings=warnings,
         )
 

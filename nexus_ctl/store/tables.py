@@ -17,7 +17,7 @@ from nexus_ctl.clock import moment, stamp
 from nexus_ctl.resources.envelope import Ref
 from nexus_ctl.resources.normal import canonical_json
 
-SCHEMA = "0003"
+SCHEMA = "0004"
 """The newest migration. Numbers, so that an older nexusctl can tell a newer database from a foreign one."""
 
 
@@ -205,6 +205,15 @@ ratings = Table(
     Column("at", Instant, nullable=False),
 )
 """What people think of models. The subject is a Model's name or `hf:owner/name`, declared or not."""
+
+
+reports = Table(
+    "nexus_reports",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("report", Json, nullable=False),
+    Column("at", Instant, nullable=False),
+)
 
 
 def about(table: Table, set_name: str, ref: Ref) -> ColumnElement[bool]:

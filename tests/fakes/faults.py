@@ -114,3 +114,4 @@ class _Store:
         self.events = store.events
         self.backoffs = store.backoffs
         self.wishes = store.wishes
+        self.reports = store.reports

@@ -14,6 +14,7 @@ Knobs, most of them keyed by the Deployment's name (`owner.name`), so that a tes
     exits_on         word → Exit: so does an engine that has this word in its command line (a bad parameter)
     memory_bytes     what all running replicas may use together; `memory_use` per deployment, else the declared limit;
                      `peak_memory_bytes` is the most that ever was asked for at one time
+    says             deployment → the lines its engine logs at each start
     gpus             device id → bytes it has; a replica takes of each what its placement label claims, and dies of
                      memory when a device is over; `gpu_others` are bytes that strangers use of one,
                      `peak_gpu_bytes` the most that ever was used of one
@@ -98,6 +99,7 @@ class FakeRuntime:
         self.memory_bytes = memory_bytes
         self.memory_use: dict[str, int] = {}
         self.peak_memory_bytes = 0
+        self.says: dict[str, tuple[str, ...]] = {}
         self.gpus: dict[str, int] = {}
         self.gpu_others: dict[str, int] = {}
         self.peak_gpu_bytes: dict[str, int] = {}
@@ -323,6 +325,7 @@ class FakeRuntime:
         thing.started = self.clock.monotonic()
         thing.started_at = self.clock.now() + timedelta(microseconds=self._starts)
         thing.secrets = dict(secrets)
+        thing.lines += self.says.get(thing.deployment, ())
         used = sum(self._use(t) for t in self._running())
         self.peak_memory_bytes = max(self.peak_memory_bytes, used)
         if self._gpus_are_over() or (self.memory_bytes is not None and used > self.memory_bytes):

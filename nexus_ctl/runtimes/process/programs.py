@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 from nexus_ctl.errors import Terminal
@@ -23,6 +24,18 @@ def default_programs(llama_server: str = "") -> dict[str, tuple[str, ...]]:
     """The table of a usual install. `llama_server` is a configured path; empty: the one on PATH, else the stand-in."""
     found = llama_server or shutil.which(LLAMA_SERVER)
     return {LLAMA_SERVER: (found,) if found else STAND_IN, "nexus-gateway": GATEWAY}
+
+
+def build_of(program: Sequence[str]) -> str:
+    """Which build of llama.cpp a row of the table is: the package's version, or the file's size and time; "" where no
+    such file is there."""
+    if tuple(program) == STAND_IN:
+        return f"xllamacpp {version('xllamacpp')}"
+    try:
+        found = Path(program[0]).stat()
+    except (OSError, IndexError):
+        return ""
+    return f"{program[0]} {found.st_size} {found.st_mtime_ns}"
 
 
 def resolve(argv: Sequence[str], programs: Mapping[str, Sequence[str]]) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ from nexus_ctl.runtimes.port import Capabilities
 from nexus_ctl.runtimes.process import launching, output
 from nexus_ctl.runtimes.process import limits as process_limits
 from nexus_ctl.runtimes.process.liveness import ALIVE, alone, signal_supervisor, supervisor_pid
-from nexus_ctl.runtimes.process.programs import LLAMA_SERVER, STAND_IN, resolve
+from nexus_ctl.runtimes.process.programs import LLAMA_SERVER, STAND_IN, build_of, resolve
 from nexus_ctl.runtimes.process.record import Record, read_json, read_record, write_json, write_record
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
@@ -66,7 +66,14 @@ class ProcessRuntime:
             from nexus_ctl.engines.llama_server.flags import unsupported_flags
 
             refused = unsupported_flags()
-        return Capabilities(driver="process", fractional_cpu=False, gpus=False, images=False, refused_flags=refused)
+        return Capabilities(
+            driver="process",
+            fractional_cpu=False,
+            gpus=False,
+            images=False,
+            refused_flags=refused,
+            engine_build=build_of(self._programs.get(LLAMA_SERVER, ())),
+        )
 
     def list(self) -> tuple[ObservedReplica, ...]:
         seen = [observed for name in self._names() if (observed := self.inspect(name))]
