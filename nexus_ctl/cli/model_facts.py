@@ -35,15 +35,10 @@ def facts_of(target: Target, workspace: Workspace, *, refresh: bool = False) -> 
     if isinstance(target, FileTarget):
         return _of_file(target.path)
     if isinstance(target, HubTarget):
-        found = repository_of(target, workspace, refresh=refresh)
+        found = workspace.catalog.repository(target.repo, target.revision, refresh=refresh)
         offered = quantizations(found.files)
         return _of_repository(target.subject, found, _picked(target, offered), workspace, None)
     return _of_model(target, workspace, refresh)
-
-
-def repository_of(target: HubTarget, workspace: Workspace, *, refresh: bool = False) -> Repository:
-    """The repository a person named. Raises Terminal, Retryable."""
-    return workspace.catalog.repository(target.repo, target.revision, refresh=refresh)
 
 
 def token_of(target: ModelTarget, workspace: Workspace) -> str | None:
@@ -117,10 +112,9 @@ def _of_model(target: ModelTarget, workspace: Workspace, refresh: bool) -> Model
         read, why = _tried(lambda: workspace.catalog.header_at([url], token=token))
         file = RepoFile(Path(urlsplit(shown).path).name, read.header.file_bytes if read is not None else 0)
         return replace(_alone(name, shown, file, read, False), no_header=why)
-    why = "a member of a wheel is compressed: its header is known once it is here"
     if spec.source.path is not None:
-        why = f"{spec.source.path} cannot be read"
-    return ModelFacts(name, spec.source.path or "pypi", Card(), no_header=why)
+        return ModelFacts(name, spec.source.path, Card(), no_header=f"{spec.source.path} cannot be read")
+    return ModelFacts(name, "", Card(), no_header="its header is known once it is here: nexusctl apply")
 
 
 def _of_repository(

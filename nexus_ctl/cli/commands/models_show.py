@@ -47,8 +47,11 @@ def command(
     from nexus_ctl.cli.inputs import empty_stack, stack_if_any
     from nexus_ctl.cli.model_target import target_of
     from nexus_ctl.cli.printing import print_value
+    from nexus_ctl.errors import UsageError
     from nexus_ctl.views import model_sheet as view
 
+    if card + template + (output != "text") > 1:
+        raise UsageError("--card, --template and -o exclude each other", hint="-o json holds the template")
     stack = stack_if_any(files, environment)
     target = target_of(model, stack)
     with invocation.workspace(stack or empty_stack(), invocation.command) as workspace:
@@ -95,6 +98,7 @@ def _sheet(
 ) -> Sheet:
     from nexus_ctl.cli.engine_options import USUAL_CONTEXT, settings_for
     from nexus_ctl.cli.model_facts import facts_of
+    from nexus_ctl.cli.model_target import FileTarget
     from nexus_ctl.cli.model_weighing import weighed
     from nexus_ctl.cli.ratings import ratings_of
     from nexus_ctl.views import choice, model_use
@@ -107,6 +111,7 @@ def _sheet(
     host, gpus = invocation.machine()
     usage = model_use.usage_of(deployments, workspace.routing.counted() if deployments else None)
     no_usage = "the gateway does not answer" if deployments else "no declared Deployment serves it"
+    served = stack is not None and not isinstance(target, FileTarget)
     ratings = ratings_of(workspace) if stack is not None else ()
     return Sheet(
         facts=facts,
@@ -114,6 +119,6 @@ def _sheet(
         weighed_for=f"{words}; {choice.machine_text(host, gpus.devices, gpus.reason)}",
         place_names=choice.names_of(gpus.devices),
         usage=usage,
-        usage_note="" if usage is not None else no_usage if stack is not None else "",
+        usage_note=no_usage if served and usage is None else "",
         ratings=tuple(one for one in ratings if one.subject in subjects),
     )

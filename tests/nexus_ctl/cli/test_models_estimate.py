@@ -65,6 +65,9 @@ def test_a_declared_model_is_found_by_name(
     monkeypatch.chdir(tmp_path)
     assert run(["models", "estimate", "tiny", "-o", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["weightsBytes"] > 0
+    (tmp_path / "tiny.gguf").unlink()
+    assert run(["models", "show", "tiny"]) == 0
+    assert "tiny.gguf cannot be read" in capsys.readouterr().out
     assert run(["models", "estimate", "nobody"]) == 2
     assert "there are: tiny" in capsys.readouterr().err
 

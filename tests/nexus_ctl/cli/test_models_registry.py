@@ -151,6 +151,7 @@ def test_show(nexusctl: CommandLine) -> None:
     assert [one["label"] for one in shown["quantizations"] if one["taken"]] == ["Q8_0"]
     assert nexusctl.ok("models", "show", "tiny", "--card").out == "# Tiny\n\nred text\n"
     assert nexusctl.ok("models", "show", "tiny", "--template").out == "{{ x }}\n"
+    assert nexusctl("models", "show", "tiny", "--template", "-o", "json").code == 2
 
 
 def test_the_same_model_by_its_repository_has_the_same_ratings_and_use(nexusctl: CommandLine) -> None:
@@ -170,6 +171,13 @@ def test_a_file_of_this_machine_has_a_page_too(nexusctl: CommandLine, tmp_path: 
     assert (shown["card"]["architecture"], shown["card"]["contextTokens"]) == ("llama", 32_768)
     assert shown["known"] is None
     assert nexusctl("models", "show", "./own.gguf", "--card").code == 2
+
+
+def test_a_source_that_tells_nothing_before_it_is_here(nexusctl: CommandLine, tmp_path: Path) -> None:
+    pypi = "{pypi: {package: p, version: 1.0.0, member: m.gguf}}"
+    (tmp_path / "nexus.yaml").write_text(f"{HEAD}Model\nmetadata: {{name: wheel}}\nspec: {{source: {pypi}}}\n")
+    assert "not weighed: its header is known once it is here" in nexusctl.ok("models", "show", "wheel").out
+    assert nexusctl("models", "estimate", "wheel").code == 2
 
 
 def test_when_the_hub_is_away_a_model_that_is_here_is_shown_from_its_file(
