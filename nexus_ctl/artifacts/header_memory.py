@@ -7,11 +7,14 @@ to read and some ten kilobytes to remember.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from typing import Any
 
 from nexus_ctl.artifacts.gguf_header import HeaderRead
 from nexus_ctl.artifacts.shelf import Shelf, key_of
 from nexus_ctl.resources.weights import Counted, GgufHeader, Tensor, Value
+
+_FACTS = frozenset(one.name for one in fields(GgufHeader)) - {"metadata", "tensors"}
 
 
 def remembered(shelf: Shelf, digests: Sequence[str | None], read: Callable[[], HeaderRead]) -> HeaderRead:
@@ -36,13 +39,7 @@ def _to_json(header: GgufHeader) -> dict[str, Any]:
         name: {"counted": [value.element_type, value.count]} if isinstance(value, Counted) else value
         for name, value in header.metadata.items()
     }
-    facts = {
-        "architecture": header.architecture,
-        "data_offset": header.data_offset,
-        "file_bytes": header.file_bytes,
-        "alignment": header.alignment,
-        "shards": header.shards,
-    }
+    facts = {name: getattr(header, name) for name in _FACTS}
     tensors = [[one.name, one.dims, one.type, one.size_bytes] for one in header.tensors]
     return {"facts": facts, "metadata": metadata, "tensors": tensors}
 
@@ -56,7 +53,7 @@ def _remembered(value: dict[str, Any] | None) -> GgufHeader | None:
         return tuple(stored) if isinstance(stored, list) else stored
 
     try:
-        if value is None:
+        if value is None or set(value["facts"]) != _FACTS:  # written by a version that knew other facts
             return None
         metadata = {name: plain(stored) for name, stored in value["metadata"].items()}
         tensors = tuple(Tensor(name, tuple(dims), kind, size) for name, dims, kind, size in value["tensors"])
