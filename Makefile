@@ -8,7 +8,7 @@ STAMPS   := .make
 WORKERS  ?= 2
 # Everything that needs neither Docker, nor npm, nor a server program, nor minutes.
 QUICK    := not (docker or e2e or node or postgres or slow)
-SYSTEM   := docker.io docker-registry iptables iproute2 busybox-static gcc libc6-dev openssl openssh-server postgresql nodejs npm
+SYSTEM   := docker.io podman docker-registry iptables iproute2 busybox-static gcc libc6-dev openssl openssh-server postgresql nodejs npm
 ENGINE   := python -m tests.fixtures.private_engine --
 
 .PHONY: help run stop check test static unit docker docker28 crashes bench docs env system clean
@@ -80,7 +80,11 @@ crashes: $(STAMPS)/test $(STAMPS)/system ## Kill apply, the engine and single ca
 docker28: $(STAMPS)/engine28
 	ENGINE_BIN=$(CURDIR)/.engines/28/bin $(BIN)/$(ENGINE) $(BIN)/pytest -m docker
 
-test: static unit docker docker28 ## Everything that CI runs
+podman: $(STAMPS)/test $(STAMPS)/system ## The runtime's contract on a real Podman, by its Docker-compatible socket
+	ENGINE_KIND=podman $(BIN)/$(ENGINE) $(BIN)/pytest -m docker tests/contracts/test_runtime_docker.py \
+	  tests/nexus_ctl/runtimes/docker/test_podman.py
+
+test: static unit docker docker28 podman ## Everything that CI runs
 
 bench: $(STAMPS)/test ## Figures, as ratios in one run
 	$(BIN)/python -m benchmarks

@@ -20,7 +20,7 @@ from nexus_ctl.engines import table as engines
 from nexus_ctl.errors import ActionError
 from nexus_ctl.execution.world import World
 from nexus_ctl.planning import rollout
-from nexus_ctl.planning.action import CreateReplica, Withdraw
+from nexus_ctl.planning.action import CreateReplica, UpdateLimits, Withdraw
 from nexus_ctl.planning.change import Change, Reason, Step, Verb
 from nexus_ctl.planning.diff import compare
 from nexus_ctl.planning.gap import Gap, gap_of
@@ -169,6 +169,11 @@ def plan(ref: Ref, desired: Resource[DeploymentSpec] | None, observed: ObservedD
     change = with_reasons(plan_replicas(fleet, seen), _recorded_reasons(desired, scene))
     if change.verb in EXCHANGES and "replace" in _protection(desired, scene):
         return blocked(ref, Reason("protected", source="request", detail="protected from replacement"), *change.reasons)
+    if not scene.capabilities.live_limits and any(isinstance(step.action, UpdateLimits) for step in change.steps):
+        detail = (
+            f"{scene.capabilities.driver} cannot change the limits of a replica that runs: delete it, and apply again"
+        )
+        return blocked(ref, Reason("limit_not_supported", "spec.resources", detail=detail), *change.reasons)
     refused = _refusal(desired, observed, berth.seat, scene) if _makes(change) else None
     if refused is not None:
         return replace(blocked(ref, refused), drift=change.drift)
@@ -226,9 +231,7 @@ def _obstacle(ref: Ref, desired: Resource[DeploymentSpec], observed: ObservedDep
         detail = f"the {here.driver} runtime pins whole cores; write a whole number"
         return blocked(ref, Reason("limit_not_supported", "spec.resources.cpu", after=cpu, detail=detail))
     if desired.spec.resources.gpus is not None and not here.gpus:
-        detail = (
-            f"the {here.driver} runtime hands out no GPUs; leave spec.resources.gpus out, or declare driver: docker"
-        )
+        detail = f"the {here.driver} runtime hands out no GPUs; leave spec.resources.gpus out, or use a Docker engine"
         return blocked(ref, Reason("gpus_not_supported", "spec.resources.gpus", detail=detail))
     if desired.spec.container != Container() and not here.images:
         detail = f"the {here.driver} runtime has no containers; leave spec.container out, or declare driver: docker"

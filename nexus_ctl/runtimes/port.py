@@ -26,6 +26,8 @@ class Capabilities:
     fractional_cpu: bool
     gpus: bool
     images: bool
+    live_limits: bool = True
+    """Whether the limits of a living replica can be changed."""
     refused_flags: frozenset[str] = frozenset()
     """Engine flags that this runtime's build of the engine cannot honour."""
     engine_build: str = ""
@@ -64,7 +66,8 @@ class Runtime(Protocol):
         ...
 
     def update(self, name: str, limits: Limits) -> None:
-        """Change the limits of a living replica, then read them back. Raises NotFound, Refused."""
+        """Change the limits of a living replica, then read them back. Raises NotFound, Refused (always, without
+        `live_limits`)."""
         ...
 
     def logs(self, name: str, *, tail: int | None = None, follow: bool = False) -> Iterator[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from controllers.cycle import Ending
@@ -360,3 +362,18 @@ def test_the_lifecycle_is_told_while_work_is_under_way(world: FakeWorld) -> None
     stop_first = the_demo(context=1024, rollout={"strategy": "stopFirst"})
     world.apply(stop_first, wrap=Gate(world.clock, watch=listen).wrap)
     assert told["Deployment/chat"][2:] == ["UNLOADING", "STOPPED", "LOADING", "READY"]
+
+
+def test_limits_that_the_runtime_cannot_change_live_are_told_before(world: FakeWorld) -> None:
+    before, after = the_demo(resources={"memory": "1Gi"}), the_demo(resources={"memory": "2Gi"})
+    offer(world, before)
+    world.apply(before)
+    world.runtime._capabilities = replace(world.runtime.capabilities(), live_limits=False)
+    change = next(one for one in world.plan(after).changes if one.ref == CHAT)
+    assert change.verb is Verb.BLOCKED
+    assert change.codes[0] == "limit_not_supported"
+    assert "delete it, and apply again" in change.reasons[0].detail
+    world.apply(after, Options(delete=frozenset({CHAT, Ref("Route", "chat")})))
+    world.apply(after)
+    assert world.answers()
+    assert world.plan(after).empty

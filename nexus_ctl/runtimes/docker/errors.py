@@ -1,8 +1,8 @@
 """The door for foreign errors: whatever the Docker SDK, its HTTP client or the socket raises becomes one of ours.
 
 Called around every call to the engine. The rule: nothing foreign leaks, the cause stays chained, and the text is the
-engine's own, with the way out beside it where there is one. What an answer means is a table, in the engine's words as
-versions 20.10 to 28 say them.
+engine's own, with the way out beside it where there is one. What an answer means is a table, in the words of engines
+20.10 to 28 and of Podman 4.3.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ class Meaning:
 
 MEANINGS = (
     Meaning(409, r"name .* is already in use", NameInUse),
+    Meaning(500, r"container name .* is already in use", NameInUse),  # Podman
+    Meaning(500, r"cannot remove container .* as it is (running|paused)", Refused),  # Podman
     Meaning(0, NO_GPU_WORDS, Terminal, GPU_HINT),
     Meaning(0, r"No such container", NotFound),
     Meaning(0, r"No such image|pull access denied|manifest .*(unknown|not found)|repository .* not found", Terminal),

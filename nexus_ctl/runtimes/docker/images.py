@@ -7,7 +7,9 @@ Called by planning's observation and by execution (pull). The rule: a replica is
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from docker.errors import ImageNotFound
 from docker.utils import parse_repository_tag
@@ -15,6 +17,7 @@ from docker.utils import parse_repository_tag
 from nexus_ctl.errors import Terminal
 from nexus_ctl.resources.artifact import Progress, ProgressSink
 from nexus_ctl.resources.image import Credentials, LocalImage
+from nexus_ctl.runtimes.docker.connection import TIMEOUT_SECONDS
 from nexus_ctl.runtimes.docker.container import ImageFacts
 from nexus_ctl.runtimes.docker.errors import meaning, translated
 
@@ -49,7 +52,16 @@ def observed_image(api: APIClient, image: str) -> LocalImage | None:
     return LocalImage(digests[0] if digests else found["Id"], found["Size"], entrypoint)
 
 
-def pull(api: APIClient, image: str, login: Credentials | None, progress: ProgressSink) -> LocalImage:
+def by_podmans_digest(api: APIClient, image: str, found: LocalImage) -> LocalImage:
+    """The same with the digest it was pulled by: Podman lists an index and the image chosen from it, in no order."""
+    address = f"{api.base_url}/v4.0.0/libpod/images/{quote(image, safe='')}/json"
+    with translated(image):
+        answer = api.get(address, timeout=TIMEOUT_SECONDS)
+        answer.raise_for_status()
+    return replace(found, digest=str(answer.json()["Digest"]))
+
+
+def pull(api: APIClient, image: str, login: Credentials | None, progress: ProgressSink) -> None:
     """Bring the image here, layer by layer; layers that are here already are not asked for again.
 
     Raises Terminal (no such image, no access, wrong digest) or Retryable (network, disk full).
@@ -64,10 +76,6 @@ def pull(api: APIClient, image: str, login: Credentials | None, progress: Progre
             if layer is not None:
                 sizes[step["id"]] = layer
                 progress(_total(sizes))
-    found = observed_image(api, image)
-    if found is None:
-        raise Terminal(f"{image} was pulled and is not there")
-    return found
 
 
 def auth_of(login: Credentials | None) -> dict[str, str] | None:

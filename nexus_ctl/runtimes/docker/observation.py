@@ -19,9 +19,13 @@ from nexus_ctl.runtimes.docker.errors import LEFTOVER_WORDS
 
 STATES = {
     "created": ReplicaState.CREATED,
+    "configured": ReplicaState.CREATED,  # Podman's, like the others that stand aside
+    "initialized": ReplicaState.CREATED,
     "running": ReplicaState.RUNNING,
     "paused": ReplicaState.RUNNING,
     "restarting": ReplicaState.RUNNING,
+    "stopping": ReplicaState.RUNNING,
+    "stopped": ReplicaState.EXITED,
     "exited": ReplicaState.EXITED,
     "removing": ReplicaState.DEAD,
     "dead": ReplicaState.DEAD,

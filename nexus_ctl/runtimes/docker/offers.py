@@ -16,14 +16,17 @@ from docker.auth import load_config, resolve_repository_name
 from docker.errors import DockerException, ImageNotFound
 from docker.utils import parse_repository_tag
 
+from nexus_ctl.errors import Retryable, Terminal
 from nexus_ctl.resources.image import Credentials, PullSize
 from nexus_ctl.runtimes.docker.errors import translated
 from nexus_ctl.runtimes.docker.images import auth_of
-from nexus_ctl.runtimes.docker.registry import Layer, Platform, Repository, SizeUnknown
+from nexus_ctl.runtimes.docker.registry import Layer, Platform, Repository, Unanswered
 
 if TYPE_CHECKING:
     from docker import APIClient
 
+LOOPBACK = ("127.0.0.0/8",)
+"""What engines take without a certificate where they do not say it (Podman): what never leaves the machine."""
 UNPACKED_RATIO = 2.5
 """Bytes that a packed layer takes unpacked, per byte downloaded; CUDA images measure 2 to 2.4."""
 
@@ -33,6 +36,16 @@ def offered_digest(api: APIClient, image: str, login: Credentials | None = None)
     with translated(image):
         offered = api.inspect_distribution(image, auth_config=auth_of(login))
     return str(offered["Descriptor"]["digest"])
+
+
+def podmans_digest(api: APIClient, image: str, login: Credentials | None = None) -> str:
+    """The same for Podman, which asks no registry on request. Raises Terminal or Retryable."""
+    with translated(image):
+        info = api.info()
+    try:
+        return _repository(info, image, login).digest(parse_repository_tag(image)[1] or "latest")
+    except Unanswered as error:
+        raise (Terminal if error.refused else Retryable)(f"{image}: {error}") from error
 
 
 def pull_size(api: APIClient, image: str, digest: str, login: Credentials | None = None) -> PullSize:
@@ -46,7 +59,7 @@ def pull_size(api: APIClient, image: str, digest: str, login: Credentials | None
     place, free = _room(str(info.get("DockerRootDir") or ""))
     try:
         layers = _repository(info, image, login).layers(digest, Platform(version["Os"], version["Arch"]))
-    except SizeUnknown as error:
+    except Unanswered as error:
         return PullSize(place=place, free_bytes=free, unknown=str(error))
     with translated(image):
         here = max((_shared(layers, known) for known in _chains(api)), default=0)
@@ -86,7 +99,7 @@ def _is_insecure(info: Mapping[str, Any], registry: str) -> bool:
         address = ip_address("127.0.0.1" if host == "localhost" else host.strip("[]"))
     except ValueError:
         return False
-    return any(address in ip_network(cidr) for cidr in said.get("InsecureRegistryCIDRs") or ())
+    return any(address in ip_network(cidr) for cidr in said.get("InsecureRegistryCIDRs") or LOOPBACK)
 
 
 def _room(place: str) -> tuple[str, int | None]:

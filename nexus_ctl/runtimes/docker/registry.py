@@ -1,8 +1,8 @@
-"""What a pull would download, asked of the registry itself: the read-only part of the distribution API.
+"""What a registry offers, asked of itself: the read-only part of the distribution API.
 
-Called by `images.py` where a pull is planned; the pull itself is the engine's. The rules: manifests and the image's
+Called by `offers.py` where a pull is planned; the pull itself is the engine's. The rules: manifests and the image's
 configuration are read, never a layer; every answer is bounded in bytes and time, and is what its digest says; the login
-goes to the registry and to the token service that it names, never on by a redirect. Raises SizeUnknown and nothing
+goes to the registry and to the token service that it names, never on by a redirect. Raises Unanswered and nothing
 else: the engine may know mirrors and proxies that we do not.
 Sources: opencontainers/distribution-spec (spec.md), distribution/distribution (docs/spec/auth/token.md).
 """
@@ -42,8 +42,12 @@ ALL_SECONDS = 20.0
 """For everything that is asked about one image."""
 
 
-class SizeUnknown(Exception):
-    """Why it is not known, in words."""
+class Unanswered(Exception):
+    """Why it is not known, in words; `refused` where asking again is useless."""
+
+    def __init__(self, words: str, *, refused: bool = False) -> None:
+        super().__init__(words)
+        self.refused = refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +87,18 @@ class Repository:
         self._deadline = time.monotonic() + ALL_SECONDS
         self._opener = _opener(self._host, insecure=insecure)
 
+    def digest(self, reference: str) -> str:
+        """The digest behind a tag, or a digest itself where it is there. Raises Unanswered."""
+        accept = {"Accept": ", ".join((*INDEXES, *MANIFESTS))}
+        return _digest(self._read(f"/v2/{self._name}/manifests/{reference}", accept))
+
     def layers(self, digest: str, platform: Platform) -> tuple[Layer, ...]:
-        """The layers of the image behind a digest, lowest first. Raises SizeUnknown."""
+        """The layers of the image behind a digest, lowest first. Raises Unanswered."""
         try:
             manifest = self._document(f"manifests/{digest}", digest)
             if "manifests" in manifest:
-                fitting = [one for one in manifest["manifests"] if platform.fits(one.get("platform") or {})]
-                if not fitting:
-                    raise SizeUnknown(f"the image has nothing for {platform.os}/{platform.architecture}")
-                manifest = self._document(f"manifests/{fitting[0]['digest']}", fitting[0]["digest"])
+                chosen = self._chosen(manifest, platform)
+                manifest = self._document(f"manifests/{chosen}", chosen)
             config = manifest["config"]["digest"]
             diff_ids = self._document(f"blobs/{config}", config)["rootfs"]["diff_ids"]
             return tuple(
@@ -99,13 +106,22 @@ class Repository:
                 for layer, diff_id in zip(manifest["layers"], diff_ids, strict=True)
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise SizeUnknown(f"{self._host} answers in a form that is not known here") from error
+            raise self._odd() from error
+
+    def _chosen(self, index: Mapping[str, Any], platform: Platform) -> str:
+        fitting = [str(one["digest"]) for one in index["manifests"] if platform.fits(one.get("platform") or {})]
+        if not fitting:
+            raise Unanswered(f"the image has nothing for {platform.os}/{platform.architecture}", refused=True)
+        return fitting[0]
+
+    def _odd(self) -> Unanswered:
+        return Unanswered(f"{self._host} answers in a form that is not known here")
 
     def _document(self, path: str, digest: str) -> dict[str, Any]:
         accept = ", ".join((*INDEXES, *MANIFESTS))
         body = self._read(f"/v2/{self._name}/{path}", {"Accept": accept} if path.startswith("manifests/") else {})
-        if f"sha256:{hashlib.sha256(body).hexdigest()}" != digest:
-            raise SizeUnknown(f"{self._host} answers with something else than {digest}")
+        if _digest(body) != digest:
+            raise Unanswered(f"{self._host} answers with something else than {digest}")
         found: dict[str, Any] = json.loads(body)
         return found
 
@@ -116,14 +132,14 @@ class Repository:
             with error:
                 challenge = error.headers.get("WWW-Authenticate", "")
                 if error.code != 401 or self._authorization or not challenge:
-                    raise SizeUnknown(f"{self._host} answers {error.code}") from error
+                    raise Unanswered(f"{self._host} answers {error.code}", refused=error.code < 500) from error
             self._authorization = self._authorize(challenge)
             return self._read(path, headers)
         except (OSError, HTTPException) as error:
             if self._insecure and self._base.startswith("https:"):
                 self._base = f"http://{self._host}"
                 return self._read(path, headers)
-            raise SizeUnknown(f"{self._host} is not reachable from here: {_words(error)}") from error
+            raise Unanswered(f"{self._host} is not reachable from here: {_words(error)}") from error
 
     def _authorize(self, challenge: str) -> str:
         """The header by which the registry lets us read."""
@@ -134,15 +150,16 @@ class Repository:
         given = dict(re.findall(r'(\w+)="([^"]*)"', rest))
         realm = urlsplit(given.get("realm", ""))
         if scheme.lower() != "bearer" or not (realm.scheme == "https" or (realm.scheme == "http" and self._insecure)):
-            raise SizeUnknown(f"{self._host} wants a login")
+            raise Unanswered(f"{self._host} wants a login", refused=True)
         asked = {"service": given.get("service", ""), "scope": given.get("scope", f"repository:{self._name}:pull")}
         try:
             body = self._answer(f"{realm.geturl()}?{urlencode(asked)}", {}, basic)
         except urllib.error.HTTPError as error:
             with error:
-                raise SizeUnknown(f"{realm.hostname} refuses the login: {error.code}") from error
+                words = f"{realm.hostname} refuses the login: {error.code}"
+                raise Unanswered(words, refused=error.code < 500) from error
         except (OSError, HTTPException) as error:
-            raise SizeUnknown(f"{realm.hostname} is not reachable from here: {_words(error)}") from error
+            raise Unanswered(f"{realm.hostname} is not reachable from here: {_words(error)}") from error
         told = json.loads(body)
         return f"Bearer {told.get('token') or told['access_token']}"
 
@@ -155,10 +172,14 @@ class Repository:
             while piece := answer.read1(PIECE_BYTES):
                 body += piece
                 if len(body) > MOST_BYTES:
-                    raise SizeUnknown(f"{self._host} answers with more than {MOST_BYTES >> 20} MiB")
+                    raise Unanswered(f"{self._host} answers with more than {MOST_BYTES >> 20} MiB")
                 if time.monotonic() > self._deadline:
-                    raise SizeUnknown(f"{self._host} is not done after {ALL_SECONDS:g} s")
+                    raise Unanswered(f"{self._host} is not done after {ALL_SECONDS:g} s")
         return bytes(body)
+
+
+def _digest(body: bytes) -> str:
+    return f"sha256:{hashlib.sha256(body).hexdigest()}"
 
 
 def _opener(host: str, *, insecure: bool) -> urllib.request.OpenerDirector:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -19,7 +20,7 @@ from docker.errors import APIError
 from docker.errors import NotFound as Missing
 
 from nexus_ctl.clock import Clock, SystemClock
-from nexus_ctl.errors import NotFound, Refused, Retryable, Terminal
+from nexus_ctl.errors import NotFound, Refused, Retryable, RuntimeUnreachable, Terminal
 from nexus_ctl.resources.artifact import ProgressSink
 from nexus_ctl.resources.image import Credentials, LocalImage, PullSize
 from nexus_ctl.resources.launch import Limits
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
 
 CALLS_AT_ONCE = 8
 """The engine gains nothing from more."""
+COARSE_LINES = 20
+"""Podman's times are whole seconds: so many lines within one are told apart."""
 REMOVAL_SECONDS = 60.0
 POLL_SECONDS = 0.1
 
@@ -85,12 +88,29 @@ class DockerRuntime:
         return f"{info.get('ID')} {info.get('DockerRootDir')}"
 
     @cached_property
+    def _podman(self) -> bool:
+        """Whether it is Podman behind its Docker-compatible socket, which leaves out what it does not know."""
+        try:
+            with translated(self.url):
+                parts = self.api.version().get("Components") or ()
+        except RuntimeUnreachable:  # the first call that needs the engine says so
+            return False
+        return any(part.get("Name") == "Podman Engine" for part in parts)
+
+    @cached_property
     def _cores(self) -> int:
         with translated(self.url):
             return int(self.api.info()["NCPU"])
 
     def capabilities(self) -> Capabilities:
-        return Capabilities(driver="docker", fractional_cpu=True, gpus=True, images=True)
+        podman = self._podman
+        return Capabilities(
+            driver="podman" if podman else "docker",
+            fractional_cpu=True,
+            gpus=not podman,
+            images=True,
+            live_limits=not podman,
+        )
 
     def close(self) -> None:
         """Give the connections back."""
@@ -127,6 +147,8 @@ class DockerRuntime:
             raise Terminal(f"{replica.name}: no container image is given", hint="name one in engine.<engine>.image")
         if words := self._too_many_cores(launch.limits):
             raise Terminal(f"{replica.name}: {words}")
+        if launch.gpus and self._podman:
+            raise Terminal(f"{replica.name}: Podman's Docker-compatible socket would leave out the GPUs")
         if missing := next((one.source for one in launch.mounts if not Path(one.source).exists()), ""):
             raise Terminal(f"{replica.name}: {missing} is not on this machine")
         image = image_facts(self.api, launch.image)
@@ -166,6 +188,8 @@ class DockerRuntime:
 
     def remove(self, name: str) -> None:
         found = self._known(name)
+        if found["State"]["Running"]:  # Podman's own refusal takes the container off its network first
+            raise Refused(f"{name}: it runs; stop it first")
         owner = Ownership.from_labels(found["Config"].get("Labels") or {})
         with translated(name), networks.leaving(self.api, owner, found["Id"]) if owner else nullcontext():
             try:
@@ -180,6 +204,8 @@ class DockerRuntime:
         found = self._known(name)
         if words := self._too_many_cores(limits):
             raise Refused(f"{name}: {words}")
+        if self._podman:
+            raise Refused(f"{name}: Podman's Docker-compatible socket cannot change limits of a container that runs")
         fields = limit_fields(limits)
         try:
             with translated(name):
@@ -203,6 +229,9 @@ class DockerRuntime:
         found = self._known(name)
         if tail == 0 and not follow:
             return
+        if tail is not None and not follow and self._podman:  # its own tail joins lines that its buffer had cut
+            yield from deque(self.logs(name), maxlen=tail)
+            return
         rest = b""
         with translated(name):
             chunks = self.api.logs(
@@ -219,19 +248,22 @@ class DockerRuntime:
 
     def progress(self, name: str) -> str:
         found = self._known(name)
+        lines = COARSE_LINES if self._podman else 1
         with translated(name):
-            last = self.api.logs(found["Id"], tail=1, timestamps=True)
-        return last.partition(b" ")[0].decode()
+            last: bytes = self.api.logs(found["Id"], tail=lines, timestamps=True)
+        return " ".join(line.partition(b" ")[0].decode() for line in last.splitlines())
 
     # images
 
     def image(self, image: str) -> LocalImage | None:
         """The image as it is on this machine; None when it is not."""
-        return images.observed_image(self.api, image)
+        found = images.observed_image(self.api, image)
+        return images.by_podmans_digest(self.api, image, found) if found is not None and self._podman else found
 
     def offered_digest(self, image: str, login: Credentials | None = None) -> str:
         """The digest that a pull would bring now. Raises Terminal (no such image, no access) or Retryable."""
-        return offers.offered_digest(self.api, image, login)
+        ask = offers.podmans_digest if self._podman else offers.offered_digest
+        return ask(self.api, image, login)
 
     def pull_size(self, image: str, digest: str, login: Credentials | None = None) -> PullSize:
         """What a pull of the offered digest would download and take; a silent registry makes the bytes unknown."""
@@ -239,7 +271,11 @@ class DockerRuntime:
 
     def pull(self, image: str, login: Credentials | None, progress: ProgressSink) -> LocalImage:
         """Bring the image here. Raises Terminal (no such image, no access) or Retryable."""
-        return images.pull(self.api, image, login, progress)
+        images.pull(self.api, image, login, progress)
+        found = self.image(image)
+        if found is None:
+            raise Terminal(f"{image} was pulled and is not there")
+        return found
 
     def watch(self, silence_seconds: float = SILENCE_SECONDS) -> Watch:
         """What happens to this install's containers from now on; survives restarts of the engine."""

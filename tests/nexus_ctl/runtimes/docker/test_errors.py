@@ -46,6 +46,8 @@ SAID = [
     (404, "network 9185fb not found", Retryable, None),
     (403, "network x has active endpoints", Refused, ""),
     (500, "something that nobody has seen", Retryable, ""),
+    (500, 'creating container storage: the container name "x" is already in use by 6f', NameInUse, ""),
+    (500, "cannot remove container 6f as it is running - running or paused containers", Refused, ""),
     (418, "something that nobody has seen", Refused, ""),
 ]
 

@@ -10,7 +10,7 @@ import pytest
 
 from nexus_ctl.resources.image import Credentials
 from nexus_ctl.runtimes.docker import registry as client
-from nexus_ctl.runtimes.docker.registry import Layer, Platform, Repository, SizeUnknown
+from nexus_ctl.runtimes.docker.registry import Layer, Platform, Repository, Unanswered
 from tests.fixtures.registry import Registry, digest, serving
 
 AMD64 = Platform("linux", "amd64")
@@ -47,8 +47,18 @@ def test_an_index_is_followed_to_the_engines_platform(registry: Registry) -> Non
     registry.put_index("ai/weights", "all", {"linux/arm64": arm, "linux/amd64": registry.tags["ai/weights:1"]})
     assert len(ask(registry, "ai/weights:all")) == 2
     assert len(ask(registry, "ai/weights:all", of=Platform("linux", "arm64"))) == 1
-    with pytest.raises(SizeUnknown, match="nothing for linux/riscv64"):
+    with pytest.raises(Unanswered, match="nothing for linux/riscv64"):
         ask(registry, "ai/weights:all", of=Platform("linux", "riscv64"))
+
+
+def test_a_digest_is_what_the_tag_leads_to(registry: Registry) -> None:
+    image = registry.tags["ai/weights:1"]
+    index = registry.put_index("ai/weights", "all", {"linux/amd64": image})
+    repository = Repository(registry.address, "ai/weights", None, insecure=True)
+    assert [repository.digest(reference) for reference in ("1", "all", index)] == [image, index, index]
+    with pytest.raises(Unanswered, match="answers 404") as missing:
+        repository.digest("2")
+    assert missing.value.refused
 
 
 @pytest.mark.parametrize("by_token", [False, True])
@@ -56,7 +66,7 @@ def test_a_login_is_given_where_it_is_asked_for(registry: Registry, by_token: bo
     registry.login, registry.by_token = "reader:s3cret", by_token
     assert len(ask(registry, "ai/weights:1", READER)) == 2
     for login in (None, Credentials("reader", "wrong")):
-        with pytest.raises(SizeUnknown, match=r"wants a login|refuses the login|answers 401") as refused:
+        with pytest.raises(Unanswered, match=r"wants a login|refuses the login|answers 401") as refused:
             ask(registry, "ai/weights:1", login)
         assert "wrong" not in str(refused.value)
 
@@ -69,7 +79,7 @@ def test_everybody_gets_a_token_of_an_open_registry(registry: Registry) -> None:
 
 def test_a_token_service_without_tls_is_not_given_a_login(registry: Registry) -> None:
     repository = Repository(registry.address, "ai/weights", READER, insecure=False)
-    with pytest.raises(SizeUnknown, match="wants a login"):
+    with pytest.raises(Unanswered, match="wants a login"):
         repository._authorize(f'Bearer realm="http://{registry.address}/token"')
     assert registry.requests == []
 
@@ -78,14 +88,14 @@ def test_what_is_not_what_its_digest_says_is_not_believed(registry: Registry) ->
     found = registry.tags["ai/weights:1"]
     kind, manifest = registry.blobs[found]
     registry.blobs[found] = kind, manifest.replace(b"5000", b"0005")
-    with pytest.raises(SizeUnknown, match="something else than sha256:"):
+    with pytest.raises(Unanswered, match="something else than sha256:"):
         ask(registry, "ai/weights:1")
 
 
 @pytest.mark.parametrize("body", [b"[]", b"{}", b'{"manifests": 3}', b'{"manifests": [3]}', b"no JSON", b"\xff"])
 def test_odd_answers_are_unknown(registry: Registry, body: bytes) -> None:
     registry.blobs[digest(body)] = "application/json", body
-    with pytest.raises(SizeUnknown, match="a form that is not known"):
+    with pytest.raises(Unanswered, match="a form that is not known"):
         ask(registry, digest(body))
 
 
@@ -93,15 +103,15 @@ def test_an_endless_answer_is_cut(registry: Registry, monkeypatch: pytest.Monkey
     monkeypatch.setattr(client, "MOST_BYTES", 1 << 20)
     body = os.urandom(2 << 20)
     registry.blobs[digest(body)] = "application/json", body
-    with pytest.raises(SizeUnknown, match="more than 1 MiB"):
+    with pytest.raises(Unanswered, match="more than 1 MiB"):
         ask(registry, digest(body))
 
 
 def test_nobody_there_and_nothing_there(registry: Registry) -> None:
-    with pytest.raises(SizeUnknown, match="answers 404"):
+    with pytest.raises(Unanswered, match="answers 404"):
         ask(registry, f"sha256:{'0' * 64}")
     for insecure in (False, True):
-        with pytest.raises(SizeUnknown, match=r"127\.0\.0\.1:1 is not reachable from here: .*refused"):
+        with pytest.raises(Unanswered, match=r"127\.0\.0\.1:1 is not reachable from here: .*refused"):
             Repository("127.0.0.1:1", "ai/weights", None, insecure=insecure).layers(f"sha256:{'0' * 64}", AMD64)
 
 
@@ -109,11 +119,11 @@ def test_silence_is_waited_for_only_so_long(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(client, "SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
-        with pytest.raises(SizeUnknown, match="timed out"):
+        with pytest.raises(Unanswered, match="timed out"):
             Repository(address, "x", None, insecure=False).layers("sha256:0", AMD64)
 
 
 def test_many_slow_answers_end_as_well(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "ALL_SECONDS", -1.0)
-    with pytest.raises(SizeUnknown, match="not done after"):
+    with pytest.raises(Unanswered, match="not done after"):
         ask(registry, "ai/weights:1")
