@@ -33,6 +33,7 @@ BENCHMARKS = {
     "plan": Benchmark("CPU of planning 1,000 and 10,000 resources, and of finding nothing to do", quick=True),
     "journal": Benchmark("time of a journalled effect, beside bare SQLite", quick=True),
     "first_token": Benchmark("apply to first token, beside the engine by hand (real model)", quick=True),
+    "healing": Benchmark("a killed engine to the next token by serve, beside the engine by hand; idle cost (2 min)"),
     "placement": Benchmark("placing deployments on devices: time, and quality beside an exact solver", program=ALONE),
     "gateway": Benchmark("the gateway beside nginx (needs nginx, wrk, a C compiler)", program=ALONE),
     "download": Benchmark("downloading beside `hf download`", program=ALONE),

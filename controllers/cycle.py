@@ -1,6 +1,6 @@
 """The cycle: record the wish, carry the plan out, look again, write down what is true.
 
-`plan`, `apply`, `delete`, `rollback` and later the daemon all go through here; there is no second path to the world.
+`plan`, `apply`, `delete`, `rollback` and the loop all go through here; there is no second path to the world.
 Status is assessed from a fresh look after acting, never from what the plan hoped.
 """
 
@@ -165,6 +165,13 @@ def carry_out(
     _tell(session, objects, stored)
     _mark(session, objects, stored, fresh, assessed)
     return Result(plan, outcomes, objects, assessed)
+
+
+def settle(session: Session, seen: Look) -> None:
+    """Write down what a look found where nothing is to be done; nothing is written where nothing differs."""
+    healing.remember(session.store, session.world, seen)
+    healing.trust(session.store, seen)
+    _write_status(session, seen, assess(seen))
 
 
 def _walk(

@@ -91,7 +91,7 @@ def look(world: World, stack: Stack, scene: Scene, recorded: Mapping[Ref, Record
     scene = replace(scene, recorded=recorded)
     scene = replace(scene, held=held(desired, scene, options.retry))
     desired |= {ref: respecified(desired[ref], recorded[ref].spec) for ref in scene.held}
-    images = _images(world, desired, stack)
+    images = _images(world, desired, stack, options)
     desired |= {ref: image for ref, (image, _) in images.items()}
     scene = replace(
         scene,
@@ -152,11 +152,14 @@ def _folded(
 
 
 def _images(
-    world: World, desired: Mapping[Ref, Resource[Any]], stack: Stack
+    world: World, desired: Mapping[Ref, Resource[Any]], stack: Stack, options: Options
 ) -> Mapping[Ref, tuple[Resource[Any], frozenset[Ref]]]:
     if world.images is None:
         return {}
-    return named_by((item for ref, item in desired.items() if ref.kind == "Deployment"), stack.settings.runtime)
+    settings = stack.settings.runtime
+    if options.keeping and settings.pull_policy == "Always":  # whether a tag has moved is an apply's question
+        settings = settings.model_copy(update={"pull_policy": "IfNotPresent"})
+    return named_by((item for ref, item in desired.items() if ref.kind == "Deployment"), settings)
 
 
 def reconcile(stack: Stack, seen: Look, options: Options, runtime: str = "") -> Plan:

@@ -73,6 +73,16 @@ class LocalWorkspace:
         """See the port."""
         return StateLock(self.state_dir, self._command, self.clock).acquire(timeout)
 
+    @property
+    def turns(self) -> StateLock:
+        """See the port."""
+        return StateLock(self.state_dir, self._command, self.clock, gives_way=True)
+
+    @property
+    def only_server(self) -> StateLock:
+        """See the port."""
+        return StateLock(self.state_dir, self._command, self.clock, name="serve")
+
     @cached_property
     def store(self) -> Store:
         """See the port. What was odd about opening it is told on stderr."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nexus_ctl.resources.secret import ValueFrom
     from nexus_ctl.routing.port import Routing
     from nexus_ctl.runtimes.docker.importing import Imported
-    from nexus_ctl.store.lock import Holder
+    from nexus_ctl.store.lock import Holder, StateLock
     from nexus_ctl.store.store import Store
     from nexus_ctl.views.top import Usage
 
@@ -91,6 +91,16 @@ class Workspace(Protocol):
 
     def lock(self, timeout: float) -> AbstractContextManager[Holder]:
         """The one writer's lock. Raises LockBusy."""
+        ...
+
+    @property
+    def turns(self) -> StateLock:
+        """The same lock, for who takes turns and gives way."""
+        ...
+
+    @property
+    def only_server(self) -> StateLock:
+        """Held by `serve` for its life: one per state directory."""
         ...
 
     def usage(self, pids: list[int], seconds: float) -> Mapping[int, Usage]:

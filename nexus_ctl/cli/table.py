@@ -34,6 +34,7 @@ COMMANDS: dict[str, Row] = {
     "apply": Row("Make the declared true, and wait until it is.", CHANGE),
     "delete": Row("Take objects down.", CHANGE),
     "prune": Row("Take down what is no longer declared.", CHANGE),
+    "serve": Row("Keep true what was applied, until stopped.", CHANGE),
     "reconcile": Row("Try again now what waits or was given up.", CHANGE),
     "rollback": Row("Go back to an earlier revision of an object.", CHANGE),
     "suspend": Row("Leave an object as it is until resumed.", CHANGE),

@@ -16,6 +16,7 @@ from nexus_ctl.resources.artifact import ProgressSink
 from nexus_ctl.resources.image import Credentials, LocalImage, PullSize
 from nexus_ctl.resources.launch import Limits
 from nexus_ctl.resources.replica import ObservedReplica, Replica
+from nexus_ctl.runtimes.watch import Watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,10 @@ class Runtime(Protocol):
 
     def progress(self, name: str) -> str:
         """A token that changes whenever the replica shows a sign of life (log output); "" when there is none."""
+        ...
+
+    def watch(self) -> Watch:
+        """What happens to this install's replicas from now on, as hints where to look; at least every end is told."""
         ...
 
 

@@ -20,6 +20,11 @@ from pathlib import Path
 from nexus_ctl.clock import Clock, stamp
 from nexus_ctl.errors import LockBusy, MachineError
 
+TURN_SECONDS = 60.0
+"""How long a holder that gives way is waited for, also by who does not want to wait: it is finishing one effect."""
+NAMING_SECONDS = 0.5
+"""How long it may take a holder to say its name."""
+UNNAMED = "a process that has not said its name"
 POLL_SECONDS = 0.05
 """Between two tries for a busy lock; `flock` itself cannot wait with a deadline."""
 
@@ -33,6 +38,8 @@ class Holder:
     host: str
     command: str
     since: str
+    gives_way: bool = False
+    """Lets go of the lock soon when somebody waits for it: `nexusctl serve`."""
 
     def __str__(self) -> str:
         return f"pid {self.pid} ({self.user}@{self.host}) since {self.since}: {self.command}"
@@ -45,6 +52,8 @@ class StateLock:
     state_dir: Path
     command: str
     clock: Clock
+    gives_way: bool = False
+    name: str = "lock"
 
     @contextmanager
     def acquire(self, timeout: float = 0.0) -> Iterator[Holder]:
@@ -55,10 +64,11 @@ class StateLock:
         """
         with _writable(self.state_dir):
             self.state_dir.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self.state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            descriptor = os.open(self.state_dir / self.name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             self._wait(descriptor, timeout)
-            holder = Holder(os.getpid(), _user(), socket.gethostname(), self.command, stamp(self.clock.now()))
+            since = stamp(self.clock.now())
+            holder = Holder(os.getpid(), _user(), socket.gethostname(), self.command, since, self.gives_way)
             with _writable(self.state_dir):
                 _write(self._sidecar, holder)
             yield holder
@@ -67,22 +77,60 @@ class StateLock:
 
     @property
     def _sidecar(self) -> Path:
-        return self.state_dir / "lock.json"
+        return self.state_dir / f"{self.name}.json"
+
+    def taken(self) -> int:
+        """A number that is another one after each time that anybody took the lock; 0 before the first."""
+        try:
+            return self._sidecar.stat().st_mtime_ns
+        except OSError:
+            return 0
+
+    def wanted(self) -> bool:
+        """Whether anybody waits for the lock now."""
+        with _writable(self.state_dir):
+            descriptor = os.open(self._queue, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+    @property
+    def _queue(self) -> Path:
+        """Who waits holds a shared lock on this file: the kernel forgets a waiter that dies."""
+        return self.state_dir / f"{self.name}.queue"
 
     def _wait(self, descriptor: int, timeout: float) -> None:
-        deadline = self.clock.monotonic() + timeout
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                if self.clock.monotonic() >= deadline:
+        if _locked(descriptor):
+            return
+        if self.gives_way:
+            raise LockBusy(f"{self.state_dir} is held by {_read(self._sidecar) or UNNAMED}")
+        with _writable(self.state_dir):
+            queue = os.open(self._queue, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        began = self.clock.monotonic()
+        try:
+            fcntl.flock(queue, fcntl.LOCK_SH)
+            while not _locked(descriptor):
+                holder = _read(self._sidecar)
+                patience = NAMING_SECONDS if holder is None else TURN_SECONDS if holder.gives_way else 0.0
+                if self.clock.monotonic() - began >= max(timeout, patience):
                     raise LockBusy(
-                        f"{self.state_dir} is held by {_read(self._sidecar) or 'a process that has not said its name'}",
-                        hint="wait for it with --lock-timeout 60s",
-                    ) from error
+                        f"{self.state_dir} is held by {holder or UNNAMED}", hint="wait for it with --lock-timeout 60s"
+                    )
                 self.clock.sleep(POLL_SECONDS)
-            else:
-                return
+        finally:
+            os.close(queue)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextmanager

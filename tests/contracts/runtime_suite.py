@@ -30,6 +30,7 @@ from nexus_ctl.resources.replica import Exit, Health, ObservedReplica, Replica, 
 from nexus_ctl.resources.secret import ValueFrom
 from nexus_ctl.runtimes.port import Runtime
 from nexus_ctl.runtimes.probe import Prober
+from nexus_ctl.runtimes.watch import Notice, Relist, ReplicaEvent
 
 SERVE = ("serve", HOST, PORT)
 MIB = 1024 * 1024
@@ -445,6 +446,30 @@ class RuntimeContract:
         assert again.ended_at is not None
         assert again.ended_at >= first.ended_at
         assert list(case.runtime.logs(name, tail=1)) == ["last words"]
+
+    def test_a_watch_names_what_ended(self, case: RuntimeCase) -> None:
+        name = case.run(*SERVE)
+        case.answering(name)
+        watch = case.runtime.watch()
+        notices: list[Notice] = []
+        heard = threading.Event()
+
+        def read() -> None:
+            for notice in watch:
+                notices.append(notice)
+                heard.set()
+
+        reader = threading.Thread(target=read, daemon=True)
+        reader.start()
+        try:
+            assert heard.wait(60), "it begins with a look at everything"
+            assert isinstance(notices[0], Relist)
+            case.kill(name)
+            until(lambda: any(isinstance(n, ReplicaEvent) and (n.name, n.action) == (name, "die") for n in notices))
+        finally:
+            watch.close()
+            reader.join(60)
+        assert not reader.is_alive()
 
     # limits
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from controllers.reconciler import Options
 from nexus_ctl.engines import table as engines
 from nexus_ctl.planning.change import Verb
 from nexus_ctl.resources.artifact import HEADROOM_BYTES
@@ -56,6 +57,16 @@ def test_a_moved_tag_is_followed_only_when_asked(world: FakeWorld) -> None:
     world.apply(follow)
     assert world.images.here[NAME] == NEW
     assert world.plan(follow).empty
+
+
+def test_the_loop_does_not_ask_whether_a_tag_has_moved(world: FakeWorld) -> None:
+    follow = demo(pullPolicy="Always")
+    world.apply(follow)
+    assert world.images is not None
+    world.images.registry[NAME] = NEW
+    assert not world.plan(follow).empty
+    world.images.reachable = False
+    assert world.plan(follow, Options(keeping=True)).empty
 
 
 def test_never_pulls_nothing_and_says_what_is_missing(world: FakeWorld) -> None:

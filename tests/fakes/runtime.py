@@ -23,11 +23,13 @@ Knobs, most of them keyed by the Deployment's name (`owner.name`), so that a tes
 
 Counters: `calls` holds (verb, name) of every mutating call in order, `lists` how often the world was listed, `asked`
 how often an engine was asked what it loaded.
+`told` holds every event in order, for tests that hand them on themselves.
 Acts of the outside world: `crash`, `kill`, `vanish`, `put_foreign`, `request`.
 """
 
 from __future__ import annotations
 
+import queue
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -40,6 +42,7 @@ from nexus_ctl.resources.ownership import Ownership
 from nexus_ctl.resources.placed import Placed
 from nexus_ctl.resources.replica import Exit, Health, ObservedReplica, Replica, ReplicaState
 from nexus_ctl.runtimes.port import Capabilities
+from nexus_ctl.runtimes.watch import Feed, ReplicaEvent, Watch
 from tests.fakes.clock import FakeClock
 from tests.fakes.ids import FakeIds
 
@@ -71,6 +74,20 @@ class Thing:
     @property
     def deployment(self) -> str:
         return self.owner.name if self.owner else ""
+
+
+class FakeFeed:
+    """Events as they are told, until closed."""
+
+    def __init__(self) -> None:
+        self.events: queue.SimpleQueue[ReplicaEvent | None] = queue.SimpleQueue()
+
+    def __iter__(self) -> Iterator[ReplicaEvent]:
+        while (event := self.events.get()) is not None:
+            yield event
+
+    def close(self) -> None:
+        self.events.put(None)
 
 
 class FakeRuntime:
@@ -109,6 +126,8 @@ class FakeRuntime:
         self.calls: list[tuple[str, str]] = []
         self.lists = 0
         self.things: dict[str, Thing] = {}
+        self.feeds: list[FakeFeed] = []
+        self.told: list[ReplicaEvent] = []
         self._capabilities = capabilities or Capabilities(driver="fake", fractional_cpu=True, gpus=False, images=False)
         self._ids = FakeIds("runtime")
         self._starts = 0
@@ -204,6 +223,13 @@ class FakeRuntime:
         lines = self._lines(self._thing(name))
         return str(len(lines)) if lines else ""
 
+    def watch(self) -> Watch:
+        def open_feed(since_ns: int) -> Feed:
+            self.feeds.append(FakeFeed())
+            return self.feeds[-1]
+
+        return Watch(open_feed, lambda: self.reachable)
+
     # the prober
 
     def look(self, address: str, probe: ReadyProbe) -> Health:
@@ -244,7 +270,7 @@ class FakeRuntime:
 
     def vanish(self, name: str) -> None:
         """Somebody else removes the thing, running or not."""
-        del self.things[name]
+        self._tell(self.things.pop(name), "destroy")
 
     def put_foreign(self, name: str, owner: Ownership | None = None) -> None:
         """Something that is not this install's bears the name, and runs."""
@@ -340,7 +366,13 @@ class FakeRuntime:
     def _end(self, thing: Thing, how: Exit) -> None:
         thing.lines[:] = self._lines(thing)
         thing.state, thing.exit, thing.address, thing.pid, thing.secrets = ReplicaState.EXITED, how, "", None, {}
+        self._tell(thing, "die")
         thing.ended_at = max(self.clock.now(), thing.started_at or self.clock.now())
+
+    def _tell(self, thing: Thing, action: str) -> None:
+        self.told.append(ReplicaEvent(thing.name, thing.runtime_id, action, len(self.told)))
+        for feed in self.feeds:
+            feed.events.put(self.told[-1])
 
     def _interpret(self, thing: Thing, launch: LaunchSpec) -> None:
         """The words of `tests/contracts/tiny.py`."""

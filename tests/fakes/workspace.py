@@ -85,6 +85,14 @@ class FakeWorkspace:
     def secret(self, source: ValueFrom) -> str:
         return self.session.world.secret(source)
 
+    @property
+    def turns(self) -> StateLock:
+        return StateLock(self._folder / "state", self._command, self.clock, gives_way=True)
+
+    @property
+    def only_server(self) -> StateLock:
+        return StateLock(self._folder / "state", self._command, self.clock, name="serve")
+
     def usage(self, pids: list[int], seconds: float) -> Mapping[int, Usage]:
         self.clock.sleep(seconds)
         return {pid: Usage(0.25, 100 * 2**20) for pid in pids}

@@ -25,9 +25,11 @@ from nexus_ctl.resources.replica import Exit, ObservedReplica, Replica, ReplicaS
 from nexus_ctl.runtimes.port import Capabilities
 from nexus_ctl.runtimes.process import launching, output
 from nexus_ctl.runtimes.process import limits as process_limits
+from nexus_ctl.runtimes.process.events import ProcessFeed
 from nexus_ctl.runtimes.process.liveness import ALIVE, alone, signal_supervisor, supervisor_pid
 from nexus_ctl.runtimes.process.programs import LLAMA_SERVER, STAND_IN, build_of, resolve
 from nexus_ctl.runtimes.process.record import Record, read_json, read_record, write_json, write_record
+from nexus_ctl.runtimes.watch import Watch
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
 LOG_BYTES = 16 * 1024 * 1024
@@ -203,6 +205,9 @@ class ProcessRuntime:
     def progress(self, name: str) -> str:
         total = output.total_bytes(self._directory(name))
         return str(total) if total else ""
+
+    def watch(self) -> Watch:
+        return Watch(lambda _: ProcessFeed(self._root, self._names), lambda: True, clock=self._clock)
 
     def _names(self) -> Sequence[str]:
         try:

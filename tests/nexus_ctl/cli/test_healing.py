@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from nexus_ctl.resources.replica import Exit
+from nexus_ctl.store.lock import StateLock
 from tests.fakes.workspace import CommandLine
 
 Write = Callable[..., Path]
@@ -109,3 +110,11 @@ def test_a_rollback_to_what_failed_is_a_wish_of_its_own(reverted: CommandLine) -
     number = reverted.ok("history", "deployment/chat", "-o", "json").json()[0]["revision"]
     done = reverted.ok("rollback", "deployment/chat", "--to-revision", str(number), "--yes")
     assert "deployment/chat replaced" in done.out
+
+
+def test_one_serve_at_a_time(nexusctl: CommandLine) -> None:
+    first = StateLock(nexusctl.folder / "state", "nexusctl serve", nexusctl.world.clock, name="serve")
+    with first.acquire():
+        done = nexusctl("serve")
+    assert done.code == 7
+    assert "nexusctl serve" in done.err

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -169,3 +170,54 @@ def test_a_holder_of_another_user_without_a_name(tmp_path: Path, monkeypatch: py
     lock = StateLock(tmp_path, "apply", FakeClock())
     with lock.acquire(), pytest.raises(LockBusy, match=rf"pid {os.getpid()} \({os.getuid()}@"), lock.acquire():
         pytest.fail("two holders")
+
+
+def serving(state: Path, clock: FakeClock | None = None) -> StateLock:
+    return StateLock(state, "nexusctl serve", clock or FakeClock(), gives_way=True)
+
+
+def test_who_gives_way_is_waited_for_and_hears_of_it(tmp_path: Path) -> None:
+    """A command has its turn without having asked to wait; the waiter is forgotten with its lock."""
+    daemon = serving(tmp_path)
+    heard: list[bool] = []
+
+    class Letting(FakeClock):
+        """While the command sleeps, the daemon sees that somebody waits, and lets go."""
+
+        def sleep(self, seconds: float) -> None:
+            super().sleep(seconds)
+            heard.append(daemon.wanted())
+            held.close()
+
+    held = ExitStack()
+    held.enter_context(daemon.acquire())
+    assert not daemon.wanted()
+    with StateLock(tmp_path, "nexusctl apply", Letting()).acquire():
+        assert heard == [True]
+        assert not daemon.wanted(), "who has its turn waits no longer"
+        with pytest.raises(LockBusy, match="nexusctl apply"), daemon.acquire():
+            pytest.fail("two holders")
+
+
+def test_who_gives_way_never_waits_nor_makes_others_wait(tmp_path: Path) -> None:
+    with StateLock(tmp_path, "nexusctl apply", FakeClock()).acquire():
+        with pytest.raises(LockBusy), serving(tmp_path).acquire():
+            pytest.fail("two holders")
+        assert not serving(tmp_path).wanted()
+
+
+def test_a_turn_that_never_comes_is_not_waited_for_for_ever(tmp_path: Path) -> None:
+    clock = FakeClock()
+    impatient = StateLock(tmp_path, "nexusctl apply", clock)
+    with serving(tmp_path).acquire(), pytest.raises(LockBusy, match="nexusctl serve"), impatient.acquire():
+        pytest.fail("two holders")
+    assert 60 <= clock.monotonic() < 61
+
+
+def test_each_taking_of_the_lock_shows(tmp_path: Path) -> None:
+    lock = StateLock(tmp_path, "nexusctl apply", FakeClock())
+    assert lock.taken() == 0
+    with lock.acquire():
+        first = lock.taken()
+    with lock.acquire():
+        assert lock.taken() > first > 0
