@@ -12,15 +12,15 @@ from controllers.base import Assessment, Controller, Scene, Sighting
 from controllers.removal import removal
 from nexus_ctl.errors import ActionError
 from nexus_ctl.execution.world import World
-from nexus_ctl.planning.action import FetchModel, PinModel, QuantizeModel, UnpinModel
+from nexus_ctl.planning.action import ConvertModel, FetchModel, PinModel, QuantizeModel, UnpinModel
 from nexus_ctl.planning.change import Change, Reason, Step, Verb, chain
 from nexus_ctl.planning.diff import compare
 from nexus_ctl.planning.plan import blocked
 from nexus_ctl.planning.sizes import human_bytes
-from nexus_ctl.resources.artifact import Artifact, BuildStep, Offer, Pin, Quantization, Request
+from nexus_ctl.resources.artifact import Artifact, BuildStep, Conversion, Offer, Pin, Quantization, Request
 from nexus_ctl.resources.conditions import Condition
 from nexus_ctl.resources.envelope import Ref, Resource
-from nexus_ctl.resources.model import ModelSpec, Source
+from nexus_ctl.resources.model import Imatrix, ModelSpec, Source
 from nexus_ctl.resources.normal import Normal, canonical_json
 from nexus_ctl.resources.observed import ObservedModel
 
@@ -53,14 +53,18 @@ def observe(
 
 def request_of(spec: ModelSpec, specs: Mapping[str, ModelSpec] = MappingProxyType({})) -> Request:
     """What the cache is asked for; `specs` are the other models, of which one may be the importance matrix."""
-    if spec.quantize is None:
-        return Request(spec.source, spec.sha256)
-    imatrix, matrix = spec.quantize.imatrix, None
+    steps: tuple[BuildStep, ...] = (Conversion(spec.convert.type),) if spec.convert is not None else ()
+    if spec.quantize is not None:
+        steps += (Quantization(spec.quantize.type, _imatrix_of(spec.quantize.imatrix, specs)),)
+    return Request(spec.source, spec.sha256, steps)
+
+
+def _imatrix_of(imatrix: Imatrix | None, specs: Mapping[str, ModelSpec]) -> Request | None:
     if imatrix is not None and imatrix.path is not None:
-        matrix = Request(Source(path=imatrix.path))
-    elif imatrix is not None and imatrix.model is not None and imatrix.model in specs:
-        matrix = request_of(specs[imatrix.model], specs)
-    return Request(spec.source, spec.sha256, (Quantization(spec.quantize.type, matrix),))
+        return Request(Source(path=imatrix.path))
+    if imatrix is not None and imatrix.model is not None and imatrix.model in specs:
+        return request_of(specs[imatrix.model], specs)
+    return None
 
 
 def _look(world: World, scene: Scene, request: Request) -> ObservedModel:
@@ -126,8 +130,8 @@ def plan(ref: Ref, desired: Resource[ModelSpec] | None, observed: ObservedModel,
     if not observed.is_wanted and observed.artifact is not None:
         return _pin_only(ref, desired, observed, pin)
     if observed.offer is None:
-        if observed.inputs and not any(one.error for one in observed.inputs):
-            return blocked(ref, Reason("build_unavailable", "spec.quantize", detail=observed.error))
+        if observed.inputs and not _source_of(observed).error:
+            return blocked(ref, Reason("build_unavailable", "spec", detail=observed.error))
         return blocked(ref, Reason("source_unavailable", "spec.source", source="drift", detail=observed.error))
     return _fetch(ref, desired, observed, pin)
 
@@ -157,11 +161,12 @@ def _way(observed: ObservedModel) -> Iterator[ObservedModel]:
         yield observed
 
 
-def _action(ref: Ref, observed: ObservedModel) -> FetchModel | QuantizeModel:
+def _action(ref: Ref, observed: ObservedModel) -> FetchModel | ConvertModel | QuantizeModel:
     assert observed.request is not None
     assert observed.offer is not None
     if observed.inputs:
-        return QuantizeModel(ref.name, observed.request, observed.offer.identity)
+        build = QuantizeModel if isinstance(observed.request.steps[-1], Quantization) else ConvertModel
+        return build(ref.name, observed.request, observed.offer.identity)
     return FetchModel(ref.name, observed.request, observed.offer, observed.request.source.token)
 
 
@@ -229,7 +234,7 @@ def assess(ref: Ref, desired: Resource[ModelSpec] | None, observed: ObservedMode
     pinned = observed.pin is not None
     conditions = (
         Condition("Downloaded", "True", "Present", artifact.path),
-        *((Condition("Quantized", "True", "Built", artifact.origin),) if _steps(observed) else ()),
+        *(Condition(name, "True", "Built", artifact.origin) for name in _built_words(observed)),
         Condition("Verified", "True", "DigestMatches", f"sha256:{artifact.sha256}"),
         Condition("Ready", "True" if pinned else "False", "Pinned" if pinned else "NotPinned", artifact.origin),
     )
@@ -239,24 +244,33 @@ def assess(ref: Ref, desired: Resource[ModelSpec] | None, observed: ObservedMode
 
 def _not_here(observed: ObservedModel) -> Assessment:
     """What is still missing: the source's bytes, or only what is to be built from them."""
-    source = observed.inputs[0] if observed.inputs else observed
+    source = _source_of(observed)
     columns = {"SIZE": "-", "DIGEST": "-"}
     if observed.inputs and source.artifact is not None:
         reason, message = ("CannotBeBuilt", observed.error) if observed.error else ("NotBuilt", "the source is here")
         conditions = (
             Condition("Downloaded", "True", "Present", source.artifact.path),
-            *(Condition(name, "False", reason, message) for name in ("Quantized", "Verified", "Ready")),
+            *(Condition(name, "False", reason, message) for name in (*_built_words(observed), "Verified", "Ready")),
         )
         return Assessment(conditions, "FAILED:BUILDING" if observed.error else "DOWNLOADED", columns)
     reason = "SourceUnavailable" if observed.error else "Missing"
     message = observed.error or f"{human_bytes(source.partial_bytes)} of the file are here"
-    names = ("Downloaded", *(("Quantized",) if _steps(observed) else ()), "Verified", "Ready")
+    names = ("Downloaded", *_built_words(observed), "Verified", "Ready")
     lifecycle = "FAILED:DOWNLOADING" if observed.error else "DOWNLOADING" if source.partial_bytes else "UNKNOWN"
     return Assessment(tuple(Condition(name, "False", reason, message) for name in names), lifecycle, columns)
 
 
-def _steps(observed: ObservedModel) -> tuple[BuildStep, ...]:
-    return observed.request.steps if observed.request is not None else ()
+def _source_of(observed: ObservedModel) -> ObservedModel:
+    """The source's own file, at the end of what it is built from."""
+    while observed.inputs:
+        observed = observed.inputs[0]
+    return observed
+
+
+def _built_words(observed: ObservedModel) -> tuple[str, ...]:
+    """The conditions that tell of what is built."""
+    steps = observed.request.steps if observed.request is not None else ()
+    return tuple("Converted" if isinstance(step, Conversion) else "Quantized" for step in steps)
 
 
 CONTROLLER = Controller(KIND, present, observe, applied, plan, forget, assess)

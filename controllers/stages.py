@@ -13,6 +13,7 @@ from nexus_ctl.execution.report import Began, Fetching, Outcome, Report, Status
 from nexus_ctl.planning.action import (
     Action,
     AwaitReady,
+    ConvertModel,
     FetchModel,
     QuantizeModel,
     StartReplica,
@@ -30,12 +31,14 @@ from nexus_ctl.store.store import Store
 
 BEGINS: Mapping[type[Action], str] = {
     FetchModel: "DOWNLOADING",
+    ConvertModel: "CONVERTING",
     QuantizeModel: "QUANTIZING",
     StartReplica: "LOADING",
     Withdraw: "UNLOADING",
 }
 ENDS: Mapping[type[Action], Mapping[Status, str]] = {
     FetchModel: {Status.DONE: "DOWNLOADED", Status.FAILED: "FAILED:DOWNLOADING"},
+    ConvertModel: {Status.DONE: "DOWNLOADED", Status.FAILED: "FAILED:BUILDING"},
     QuantizeModel: {Status.DONE: "DOWNLOADED", Status.FAILED: "FAILED:BUILDING"},
     StartReplica: {Status.FAILED: "FAILED:LOADING"},
     AwaitReady: {Status.DONE: "READY", Status.FAILED: "FAILED:LOADING"},

@@ -12,7 +12,6 @@ finds; a build is begun again, never continued.
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -21,58 +20,18 @@ from pathlib import Path
 from nexus_ctl import __version__
 from nexus_ctl.artifacts.bounded import run
 from nexus_ctl.artifacts.disk import locked, look, move, need_room, sha256_of
-from nexus_ctl.artifacts.gguf_header import header_of, read_file
+from nexus_ctl.artifacts.dry_run import base_of, files_of, predicted, tool_for
+from nexus_ctl.artifacts.gguf_header import read_file
 from nexus_ctl.artifacts.header_window import BadHeader
 from nexus_ctl.artifacts.memo import Memo
-from nexus_ctl.artifacts.mixture import Mixture
-from nexus_ctl.artifacts.quantized import impossible, quantized
 from nexus_ctl.artifacts.records import Built, Layout, Record, StoredFile
 from nexus_ctl.artifacts.source import Means
-from nexus_ctl.artifacts.tools import Job, Tool, find_tool, threads
+from nexus_ctl.artifacts.tools import Job, Tool, threads
 from nexus_ctl.errors import IntegrityError, Retryable, Terminal
 from nexus_ctl.planning.sizes import human_bytes
-from nexus_ctl.resources.artifact import Artifact, Forecast, Progress, ProgressSink, Request
+from nexus_ctl.resources.artifact import Artifact, BuildStep, Conversion, Progress, ProgressSink, Request
 from nexus_ctl.resources.normal import digest
-from nexus_ctl.resources.weights import TYPE_BY_NAME, GgufHeader
-
-
-def predicted(request: Request, base: GgufHeader) -> tuple[GgufHeader, Mixture]:
-    """The header of what the last step makes of `base`. Raises Terminal where it cannot be made."""
-    step = request.steps[-1]
-    return quantized(base, step.type, has_imatrix=step.imatrix is not None)
-
-
-def forecast(request: Request, base: GgufHeader | None, means: Means) -> Forecast:
-    """What the step will make of `base`; without a header (a source that shows none before it is here) only by what.
-
-    Raises Terminal.
-    """
-    tool = find_tool(means.environ)
-    if base is None:
-        return Forecast(None, tool.words, None, ("its exact size is known once the source is here",))
-    header, mixed = predicted(request, base)
-    bits = 8 * header.weights_bytes / header.parameters
-    return Forecast(header.file_bytes, tool.words, bits, _notes(base, header, mixed))
-
-
-def _notes(base: GgufHeader, header: GgufHeader, mixed: Mixture) -> tuple[str, ...]:
-    notes = []
-    if mixed.fallbacks:
-        ways = Counter(mixed.fallbacks.values())
-        told = ", ".join(f"{count} {old} -> {new}" for (old, new), count in sorted(ways.items()))
-        notes.append(
-            f"{len(mixed.fallbacks)} of {len(header.tensors)} tensors fall back, their rows do not divide: {told}"
-        )
-    again = {tensor.type for tensor in base.tensors if TYPE_BY_NAME[tensor.type].block > 1}
-    if again:
-        notes.append(f"the source is quantized already ({', '.join(sorted(again))}): what that lost stays lost")
-    return tuple(notes)
-
-
-def not_gguf(request: Request) -> Terminal:
-    """The error for a source that llama.cpp's quantizer cannot read."""
-    what = request.source.url or request.source.path or "what the source delivers"
-    return impossible(f"{what} is no GGUF file", "only a GGUF can be quantized; name one as the source")
+from nexus_ctl.resources.weights import GgufHeader
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +52,7 @@ class Builder:
                 hint="plan again:\n  nexusctl plan",
                 code="source-moved",
             )
-        tool = find_tool(self.means.environ)
+        tool = tool_for(request.steps[-1], self.means.environ)
         built = Built(
             address=digest([request.steps[-1].recipe, [one.sha256 for one in inputs], tool.words], 64),
             inputs={one.key: there.sha256 for one, there in zip(request.inputs, inputs, strict=True)},
@@ -102,7 +61,7 @@ class Builder:
         )
 
         def waiting() -> None:
-            progress(Progress(PHASE, 0, None))
+            progress(Progress(_phase(request), 0, None))
 
         with locked(self.layout.lock(built.address), self.means.clock, waiting):
             files = self._made_before(built) or self._make(request, inputs, built, tool, progress)
@@ -135,20 +94,20 @@ class Builder:
     def _make(
         self, request: Request, inputs: Sequence[Artifact], built: Built, tool: Tool, progress: ProgressSink
     ) -> tuple[StoredFile, ...]:
-        base = header_of(inputs[0])
-        if base is None:
-            raise not_gguf(request.base)
-        wanted, _ = predicted(request, base)
+        step = request.steps[-1]
+        wanted = predicted(step, base_of(step, inputs[0]))
         target = self.layout.building(built.address)
         target.parent.mkdir(parents=True, exist_ok=True)
-        need_room(target.parent, wanted.file_bytes, request.steps[-1].words)
-        memory = tool.memory_bytes(base, threads())
+        need_room(target.parent, wanted.file_bytes, step.words)
+        memory = tool.memory_bytes(wanted, threads())
         self._need_memory(memory, tool)
         target.unlink(missing_ok=True)
         imatrix = inputs[1].path if len(inputs) > 1 else ""
-        job = Job(request.steps[-1].type, inputs[0].files or (inputs[0].path,), imatrix, str(target), threads())
+        job = Job(step.type, _sources(step, inputs[0]), imatrix, str(target), threads())
         try:
-            error = run(tool.command(job), memory_bytes=memory, tick=lambda: _tell(target, wanted, progress))
+            error = run(
+                tool.command(job), memory_bytes=memory, tick=lambda: progress(_so_far(_phase(request), target, wanted))
+            )
             if error:
                 raise Terminal(f"{tool.words}: {error}", code="build-failed", summary="a model could not be built")
             _hold(target, wanted, tool)
@@ -176,12 +135,19 @@ class Builder:
             )
 
 
-PHASE = "quantize"
+def _phase(request: Request) -> str:
+    return "convert" if isinstance(request.steps[-1], Conversion) else "quantize"
 
 
-def _tell(target: Path, wanted: GgufHeader, progress: ProgressSink) -> None:
+def _sources(step: BuildStep, artifact: Artifact) -> tuple[str, ...]:
+    if isinstance(step, Conversion):
+        return tuple(f"{name}={path}" for name, path in files_of(artifact).items())
+    return artifact.files or (artifact.path,)
+
+
+def _so_far(phase: str, target: Path, wanted: GgufHeader) -> Progress:
     found = look(target)
-    progress(Progress(PHASE, found.st_size if found is not None else 0, wanted.file_bytes))
+    return Progress(phase, found.st_size if found is not None else 0, wanted.file_bytes)
 
 
 def _hold(target: Path, wanted: GgufHeader, tool: Tool) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nexus_ctl import __version__
 from nexus_ctl.artifacts import source_path
@@ -25,9 +26,12 @@ from nexus_ctl.artifacts.partial import Partial
 from nexus_ctl.artifacts.records import Layout, Record
 from nexus_ctl.artifacts.source import Means, Parcel
 from nexus_ctl.errors import ActionError, Terminal
-from nexus_ctl.resources.artifact import Artifact, Forecast, Offer, Pin, Progress, ProgressSink, Request
+from nexus_ctl.resources.artifact import Artifact, Conversion, Forecast, Offer, Pin, Progress, ProgressSink, Request
 from nexus_ctl.resources.catalog import SPLIT
 from nexus_ctl.resources.weights import GgufHeader
+
+if TYPE_CHECKING:
+    from nexus_ctl.artifacts.dry_run import Base
 
 Ask = Callable[[Request, str | None, Means], Parcel]
 
@@ -121,22 +125,32 @@ class Cache:
             return None
 
     def _predicted(self, request: Request, token: str | None) -> GgufHeader | None:
-        from nexus_ctl.artifacts.build import predicted
+        from nexus_ctl.artifacts.dry_run import predicted
 
-        base = self.header(request.base, token)
         try:
-            return predicted(request, base)[0] if base is not None else None
+            base = self._base(request, token)
+            return predicted(request.steps[-1], base) if base is not None else None
         except ActionError:
             return None  # the forecast says why
 
     def forecast(self, request: Request, token: str | None = None) -> Forecast:
         """See the port."""
-        from nexus_ctl.artifacts.build import forecast, not_gguf
+        from nexus_ctl.artifacts.dry_run import forecast
 
-        base = self.header(request.base, token)
-        if base is None and self.find(request.base) is not None:
-            raise not_gguf(request.base)
-        return forecast(request, base, self._means)
+        return forecast(request.steps[-1], self._base(request, token), self._means.environ)
+
+    def _base(self, request: Request, token: str | None) -> Base | None:
+        """What the last step works on: of what is here, else of what the source shows; None where it shows nothing."""
+        from nexus_ctl.artifacts.dry_run import base_of
+
+        artifact = self.find(request.base)
+        if artifact is not None:
+            return base_of(request.steps[-1], artifact)
+        if not isinstance(request.steps[-1], Conversion):
+            return self.header(request.base, token)
+        from nexus_ctl.artifacts.remote_header import remote_folder
+
+        return remote_folder(self._ask(request.base, token), self._means)
 
     def build(self, request: Request, identity: str, progress: ProgressSink) -> Artifact:
         """See the port. An exception out of `progress` ends it and leaves nothing."""

@@ -1,13 +1,13 @@
-"""The metadata of a GGUF file as bytes: where each entry lies, so that it can be copied as it is, whatever it holds.
+"""The metadata of a GGUF file as bytes: written from values, or found in a file and copied as it is.
 
-Called by the quantizer's child on a file whose header was read and found well-formed before. Unlike `gguf_header` it
-keeps nothing: a vocabulary is stepped over and copied in one piece.
+Called by the quantizer's child on a file whose header was read and found well-formed before, and by the conversion.
+Unlike `gguf_header` it keeps nothing: a vocabulary is stepped over and copied in one piece.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from struct import Struct
+from collections.abc import Iterator, Sequence
+from struct import Struct, pack
 
 from nexus_ctl.resources.weights import GGML_TYPES, Tensor
 
@@ -35,10 +35,31 @@ def head(tensors: int, keys: int) -> bytes:
     return _HEAD.pack(b"GGUF", 3, tensors, keys)
 
 
-def number_entry(key: str, value: int) -> bytes:
-    """An entry that holds an unsigned number of four bytes."""
-    name = key.encode()
-    return _U64.pack(len(name)) + name + _U32.pack(4) + _U32.pack(value)
+Written = int | float | bool | str | Sequence[int] | Sequence[str]
+
+
+def entry(key: str, value: Written) -> bytes:
+    """An entry: a whole number as u32, a fraction as f32, a truth, a text, a list of texts, or of numbers as i32."""
+    name = _text(key)
+    match value:
+        case bool():
+            return name + _U32.pack(7) + bytes([value])
+        case int():
+            return name + _U32.pack(4) + _U32.pack(value)
+        case float():
+            return name + _U32.pack(6) + pack("<f", value)
+        case str():
+            return name + _U32.pack(_STRING) + _text(value)
+    texts = [one for one in value if isinstance(one, str)]
+    if texts:
+        return b"".join((name, _U32.pack(_ARRAY), _U32.pack(_STRING), _U64.pack(len(texts)), *map(_text, texts)))
+    numbers = pack(f"<{len(value)}i", *value)
+    return b"".join((name, _U32.pack(_ARRAY), _U32.pack(5), _U64.pack(len(value)), numbers))
+
+
+def _text(value: str) -> bytes:
+    content = value.encode()
+    return _U64.pack(len(content)) + content
 
 
 def table_row(tensor: Tensor, offset: int) -> bytes:

@@ -20,7 +20,7 @@ from itertools import pairwise
 from math import prod
 from pathlib import Path
 
-from nexus_ctl.artifacts.gguf_bytes import entries, head, number_entry, table_row
+from nexus_ctl.artifacts.gguf_bytes import entries, entry, head, table_row
 from nexus_ctl.artifacts.gguf_header import read_header
 from nexus_ctl.artifacts.header_window import Read
 from nexus_ctl.artifacts.imatrix import read_imatrix
@@ -140,7 +140,7 @@ def _front(first: mmap.mmap, wanted: GgufHeader) -> bytes:
     content = memoryview(first)
     left_out = {*SPLIT_KEYS, *SET_KEYS}
     kept = [bytes(content[begin:end]) for key, begin, end in entries(content) if key not in left_out]
-    kept += [number_entry(key, int(str(wanted.metadata[key]))) for key in SET_KEYS]
+    kept += [entry(key, int(str(wanted.metadata[key]))) for key in SET_KEYS]
     content.release()
     rows, offset = [], 0
     for tensor in wanted.tensors:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nexus_ctl.artifacts.address import display
+from nexus_ctl.artifacts.converted import Folder
 from nexus_ctl.artifacts.gguf_header import HeaderRead, read_header
 from nexus_ctl.artifacts.header_window import BadHeader, Read
-from nexus_ctl.artifacts.source import Means
+from nexus_ctl.artifacts.source import Means, Parcel
 from nexus_ctl.artifacts.transport import RangeUnsatisfiable, opened, persist, probe
 from nexus_ctl.errors import Terminal
 from nexus_ctl.resources.weights import merge_shards
@@ -28,6 +29,11 @@ def read_urls(urls: Sequence[str], means: Means, token: str | None = None) -> He
     except ValueError as error:
         raise BadHeader(f"{display(urls[0])}: {error}") from error
     return HeaderRead(header, sum(read.requests for read in reads), sum(read.bytes_read for read in reads))
+
+
+def remote_folder(parcel: Parcel, means: Means) -> Folder:
+    """The files of a repository, each read by ranges."""
+    return Folder({part.name: (ranged(part.url, means, parcel.token), part.size_bytes or 0) for part in parcel.parts})
 
 
 def ranged(url: str, means: Means, token: str | None = None, validator: str | None = None) -> Read:

@@ -1,4 +1,4 @@
-"""The programs that can quantize, in the order they are preferred, each with its version; and the refusal of none.
+"""The programs that can build, in the order they are preferred, each with its version; and the refusal of none.
 
 Called by the dry run (the plan names the tool) and by the build. A program that the user put on the machine goes first:
 it may be built for this processor. The engine's package comes last and is there wherever nexusctl runs engines itself.
@@ -18,6 +18,7 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
+from nexus_ctl import __version__
 from nexus_ctl.artifacts.disk import sha256_of
 from nexus_ctl.errors import Terminal
 from nexus_ctl.resources.weights import GgufHeader
@@ -31,9 +32,10 @@ _BUILD = re.compile(r"build = (\d+ \(\w+\))")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a tool is told. `sources` are all shards of the model in order; `imatrix` a path or ""."""
+    """What a tool is told. `sources` are all shards of the model in order, or `NAME=PATH` of the files that are
+    converted; `imatrix` a path or ""."""
 
-    quantization: str
+    type: str
     sources: tuple[str, ...]
     imatrix: str
     target: str
@@ -42,11 +44,20 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """`words` names it with its version, in plans and provenance. `memory_bytes` is what it takes for a model."""
+    """`words` names it with its version, in plans and provenance. `memory_bytes` is what it takes to make a model, by
+    its header and the number of threads."""
 
     words: str
     command: Callable[[Job], Sequence[str]]
     memory_bytes: Callable[[GgufHeader, int], int]
+
+
+def _convert(job: Job) -> list[str]:
+    return [sys.executable, "-m", "nexus_ctl.artifacts.converter", job.type, job.target, *job.sources]
+
+
+CONVERTER = Tool(f"nexusctl {__version__}", _convert, lambda _, __: BASE_MEMORY_BYTES)
+"""What converts is ours, so it is always here."""
 
 
 def find_tool(environ: Mapping[str, str]) -> Tool:
@@ -74,7 +85,7 @@ def _program(path: str) -> Tool | None:
 
     def command(job: Job) -> list[str]:
         matrix = ["--imatrix", job.imatrix] if job.imatrix else []
-        return [found, "--allow-requantize", *matrix, job.sources[0], job.target, job.quantization, str(job.threads)]
+        return [found, "--allow-requantize", *matrix, job.sources[0], job.target, job.type, str(job.threads)]
 
     return Tool(f"llama-quantize {_build_of(found, os.stat(found).st_mtime_ns)} ({found})", command, _whole_tensors)
 
@@ -105,7 +116,7 @@ def _package() -> Tool | None:
     def command(job: Job) -> list[str]:
         program = [sys.executable, "-m", "nexus_ctl.artifacts.quantizer", str(libraries[0])]
         matrix = ["--imatrix", job.imatrix] if job.imatrix else []
-        return [*program, job.quantization, job.target, str(job.threads), *matrix, *job.sources]
+        return [*program, job.type, job.target, str(job.threads), *matrix, *job.sources]
 
     words = f"ggml of xllamacpp {metadata.version('xllamacpp')}"
     return Tool(words, command, lambda _, count: BASE_MEMORY_BYTES + count * THREAD_MEMORY_BYTES)

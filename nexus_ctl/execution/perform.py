@@ -16,6 +16,7 @@ from nexus_ctl.execution.world import World
 from nexus_ctl.planning.action import (
     Action,
     AwaitReady,
+    ConvertModel,
     CreateReplica,
     DeletePreset,
     DeleteRoute,
@@ -49,7 +50,7 @@ def perform(action: Action, ref: Ref, world: World, progress: ProgressSink) -> N
         case FetchModel():
             token = world.secret(action.token.value_from) if action.token is not None else None
             world.artifacts.fetch(action.request, action.offer, progress, token)
-        case QuantizeModel():
+        case ConvertModel() | QuantizeModel():
             world.artifacts.build(action.request, action.identity, progress)
         case PinModel():
             world.artifacts.pin(action.pin)

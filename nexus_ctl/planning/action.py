@@ -40,6 +40,16 @@ class FetchModel:
 
 
 @dataclass(frozen=True, slots=True)
+class ConvertModel:
+    """Build the GGUF that `request` ends with; its source is there by then."""
+
+    model: str
+    request: Request
+    identity: str
+    pool = Pool.BUILD
+
+
+@dataclass(frozen=True, slots=True)
 class QuantizeModel:
     """Build the quantization that `request` ends with; its inputs are there by then."""
 
@@ -191,6 +201,7 @@ class DeleteRoute:
 
 Action = (
     FetchModel
+    | ConvertModel
     | QuantizeModel
     | PinModel
     | UnpinModel
@@ -214,7 +225,7 @@ Action = (
 def subject(action: Action) -> str:
     """The one name an action is about, for plans, journal and events."""
     match action:
-        case FetchModel(model=name) | QuantizeModel(model=name):
+        case FetchModel(model=name) | ConvertModel(model=name) | QuantizeModel(model=name):
             return name
         case PinModel(pin=pin) | UnpinModel(pin=pin):
             return pin.model

@@ -36,7 +36,29 @@ class Quantization:
         return (self.imatrix,) if self.imatrix is not None else ()
 
 
-BuildStep = Quantization
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """A build step: the GGUF of a folder of safetensors, its numbers as `type`."""
+
+    type: str
+
+    @property
+    def words(self) -> str:
+        """For people: `convert to GGUF, bf16`."""
+        return f"convert to GGUF, {self.type}"
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """What decides the result besides the inputs."""
+        return {"convert": self.type}
+
+    @property
+    def inputs(self) -> tuple[Request, ...]:
+        """Nothing besides the source."""
+        return ()
+
+
+BuildStep = Conversion | Quantization
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +148,7 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a fetch or a build is. `phase` is `download`, `verify`, `extract`, `quantize`; rates are the
+    """How far a fetch or a build is. `phase` is `download`, `verify`, `extract`, `convert`, `quantize`; rates are the
     reader's business."""
 
     phase: str

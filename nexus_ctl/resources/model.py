@@ -68,6 +68,15 @@ class Source(Spec):
         return self
 
 
+class Convert(Spec):
+    """Another format: safetensors of the hub as a GGUF. Done once, on this machine, before any quantization."""
+
+    to: Annotated[Literal["gguf"], REPLACE] = "gguf"
+    """The format."""
+    type: Annotated[Literal["f32", "f16", "bf16"], REPLACE] = "bf16"
+    """How numbers are stored; `bf16` loses nothing of most models."""
+
+
 class Imatrix(Spec):
     """An importance matrix, as `llama-imatrix` writes it (GGUF): exactly one of `path`, `model`."""
 
@@ -109,8 +118,19 @@ class ModelSpec(Spec):
     sha256: Annotated[Sha256 | None, REPLACE] = None
     """The SHA-256 the source's file must have, lower-case hex. Without it the digest found at first download is
     recorded and held from then on."""
+    convert: Annotated[Convert | None, REPLACE] = None
+    """Make a GGUF of the source's safetensors; built once, again only when an input changes."""
     quantize: Annotated[Quantize | None, REPLACE] = None
-    """Make this quantization of the source and serve that; built once, again only when an input changes."""
+    """Make this quantization of the source, or of what it was converted to, and serve that; built once, again only when
+    an input changes."""
     deletion_policy: Annotated[Literal["Retain", "Delete"], INERT] = "Retain"
     """What happens to the bytes when the Model is deleted: `Retain` keeps them in the cache until `models gc`,
     `Delete` removes them unless another stack uses them. A `path` source is never deleted."""
+
+    @model_validator(mode="after")
+    def _whole_repository(self) -> ModelSpec:
+        if self.convert is not None and self.source.hugging_face is None:
+            raise ValueError(
+                "convert needs source.huggingFace: a model's configuration, tokenizer and weights are several files"
+            )
+        return self

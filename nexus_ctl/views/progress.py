@@ -14,6 +14,7 @@ from nexus_ctl.resources.artifact import Progress
 
 PHRASES: Mapping[str, str] = {
     "FetchModel": "fetching the file",
+    "ConvertModel": "converting",
     "QuantizeModel": "quantizing",
     "PinModel": "recording its use",
     "UnpinModel": "releasing the file",
@@ -37,6 +38,7 @@ PHASES = {
     "verify": "verifying",
     "extract": "extracting",
     "pull": "pulling",
+    "convert": "converting",
     "quantize": "quantizing",
 }
 SMOOTHING_SECONDS = 5.0

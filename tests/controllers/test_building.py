@@ -118,3 +118,22 @@ def test_the_conditions_tell_how_far_it_is(kind: str) -> None:
     assert {"Downloaded", "Verified", "Ready"} <= held
     assert ("Quantized" in held) == bool(kind)
     assert item.lifecycle == "READY"
+
+
+def test_a_conversion_comes_before_the_quantization() -> None:
+    spec = {
+        "source": {"huggingFace": {"repo": "acme/model"}},
+        "convert": {"type": "bf16"},
+        "quantize": {"type": "Q4_K_M"},
+    }
+    world, stack = FakeWorld(), a_stack(a_resource("Model", "smol", spec))
+    offer(world, stack)
+    change = change_of(world, stack)
+    steps = [type(step.action).__name__ for step in change.steps]
+    assert steps == ["FetchModel", "ConvertModel", "QuantizeModel", "PinModel"]
+    assert [note.partition(":")[0] for note in change.notes[1:]] == ["convert to GGUF, bf16", "quantize Q4_K_M"]
+    world.apply(stack)
+    assert (world.artifacts.builds, world.plan(stack).nodes) == (2, ())
+    item = next(one for one in world.store.objects.all("demo") if one.ref == SMOL)
+    held = {condition.type for condition in item.conditions if condition.status == "True"}
+    assert held >= {"Downloaded", "Converted", "Quantized", "Verified", "Ready"}

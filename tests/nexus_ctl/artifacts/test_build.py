@@ -26,10 +26,13 @@ from nexus_ctl.artifacts.collect import collect, garbage
 from nexus_ctl.artifacts.source import Means
 from nexus_ctl.clock import SystemClock
 from nexus_ctl.errors import IntegrityError, Interrupted, Retryable, Terminal
-from nexus_ctl.resources.artifact import Artifact, Progress, Quantization, Request
-from nexus_ctl.resources.model import Source
+from nexus_ctl.resources.artifact import Artifact, Conversion, Progress, Quantization, Request
+from nexus_ctl.resources.model import HuggingFaceSource, Source
 from tests.fakes.clock import FakeClock
 from tests.fakes.gguf_models import TINY, write
+from tests.fakes.hub import FakeHub
+from tests.fakes.hub_model import files_of
+from tests.nexus_ctl.artifacts.test_quantized import ours
 
 BUILD = textwrap.dedent("""
     import os, signal, sys
@@ -37,8 +40,8 @@ BUILD = textwrap.dedent("""
     from nexus_ctl.artifacts.cache import Cache
     from nexus_ctl.artifacts.source import Means
     from nexus_ctl.clock import SystemClock
-    from nexus_ctl.resources.artifact import Quantization, Request
-    from nexus_ctl.resources.model import Source
+    from nexus_ctl.resources.artifact import Conversion, Quantization, Request
+    from nexus_ctl.resources.model import HuggingFaceSource, Source
 
     root, source, kill_phase, kill_at = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
 
@@ -46,14 +49,18 @@ BUILD = textwrap.dedent("""
         if progress.phase == kill_phase and progress.done_bytes >= kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    cache = Cache(root, Means(SystemClock(), {}))
-    request = Request(Source(path=source), None, (Quantization("Q4_K_M"),))
+    cache = Cache(root, Means(SystemClock(), {"HF_ENDPOINT": source}))
+    if source.startswith("http"):
+        request = Request(Source(hugging_face=HuggingFaceSource(repo="acme/smol")), None, (Conversion("f16"),))
+        cache.fetch(request.base, cache.resolve(request.base), lambda _: None)
+    else:
+        request = Request(Source(path=source), None, (Quantization("Q4_K_M"),))
     identity = request.identity_from([cache.find(request.base).identity])
     print(cache.build(request, identity, watch).sha256)
 """)
 
 
-def start(root: Path, source: Path, phase: str = "", at: int = 0) -> subprocess.CompletedProcess[str]:
+def start(root: Path, source: Path | str, phase: str = "", at: int = 0) -> subprocess.CompletedProcess[str]:
     """Build in a process that kills itself once it is so far."""
     words = [sys.executable, "-c", BUILD, str(root), str(source), phase, str(at)]
     return subprocess.run(words, capture_output=True, text=True, timeout=280, check=False)
@@ -90,6 +97,24 @@ def test_killed_at_any_point_the_next_one_makes_the_same(smollm2: Path, tmp_path
     artifact = a_cache(root).find(request)
     assert artifact is not None
     assert artifact.sha256 == goal
+    assert not list(root.glob("partial/*"))
+
+
+def test_a_conversion_killed_at_any_point_is_made_anew(smollm2: Path, tmp_path: Path) -> None:
+    ours(smollm2, tmp_path / "f16.gguf", "F16")
+    files, root = files_of(tmp_path / "f16.gguf"), tmp_path / "cache"
+    request = Request(Source(hugging_face=HuggingFaceSource(repo="acme/smol")), None, (Conversion("f16"),))
+    with FakeHub() as hub:
+        hub.commit("acme/smol", files)
+        ahead = Cache(tmp_path / "ahead", Means(SystemClock(), {"HF_ENDPOINT": hub.url})).forecast(request)
+        for phase, at in (("convert", 1), ("convert", 100 << 20), ("verify", 1)):
+            assert start(root, hub.url, phase, at).returncode == -signal.SIGKILL
+            assert a_cache(root).find(request) is None
+            assert not list(root.glob("partial/*.part"))
+        assert len(start(root, hub.url).stdout.strip()) == 64
+    made = a_cache(root).find(request)
+    assert made is not None
+    assert ahead.size_bytes == made.size_bytes
     assert not list(root.glob("partial/*"))
 
 

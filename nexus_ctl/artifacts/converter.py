@@ -1,0 +1,73 @@
+"""The child program that converts: safetensors in, one GGUF out, a few rows at a time.
+
+    python -m nexus_ctl.artifacts.converter TYPE TARGET NAME=PATH...
+
+Started by `build` through `bounded`. What goes where was decided by `converted`; here numbers are widened or narrowed
+(to the nearest, ties to even) and, for the Llama family, the rows of queries and keys are put into llama.cpp's order.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nexus_ctl.artifacts.converted import Origin, converted, local
+from nexus_ctl.artifacts.quantized import padded
+from nexus_ctl.resources.weights import Tensor
+
+CHUNK_ELEMENTS = 1 << 22
+_STORED: Mapping[str, np.dtype[Any]] = {"f32": np.dtype("<f4"), "f16": np.dtype("<f2"), "bf16": np.dtype("<u2")}
+
+
+def main(kind: str, target: str, *named: str) -> None:
+    """Write the model to `target`, flushed to disk."""
+    files = {name: Path(path) for name, _, path in (one.partition("=") for one in named)}
+    plan = converted(local(files), kind)
+    with open(target, "xb") as out:
+        out.write(plan.front)
+        for tensor in plan.header.tensors:
+            origin = plan.origins[tensor.name]
+            for piece in _pieces(files[origin.file], origin, tensor):
+                out.write(piece)
+            out.write(bytes(padded(tensor.size_bytes) - tensor.size_bytes))
+        out.flush()
+        os.fsync(out.fileno())
+
+
+def _pieces(path: Path, origin: Origin, tensor: Tensor) -> Iterator[bytes]:
+    """The tensor's bytes in its new type, some rows at a time."""
+    width = tensor.dims[0]
+    rows, columns = (tensor.elements // width, width) if len(tensor.dims) > 1 else (width, 1)
+    before = np.memmap(path, _STORED[origin.type], "r", origin.begin, (rows, columns))
+    order = _rows_for(origin.heads, rows) if origin.heads else np.arange(rows)
+    step = max(CHUNK_ELEMENTS // columns, 1)
+    for first in range(0, rows, step):
+        yield _retyped(before[order[first : first + step]], origin.type, tensor.type).tobytes()
+
+
+def _rows_for(heads: int, rows: int) -> NDArray[np.int64]:
+    """Which old row becomes each new one: within a head, the halves that rotate together are interleaved."""
+    return np.arange(rows).reshape(heads, 2, rows // heads // 2).swapaxes(1, 2).reshape(rows)
+
+
+def _retyped(numbers: NDArray[Any], before: str, after: str) -> NDArray[Any]:
+    if before == after:
+        return numbers
+    wide = (numbers.astype("<u4") << 16).view("<f4") if before == "bf16" else numbers.astype("<f4")
+    if after == "f32":
+        return wide
+    if after == "f16":
+        return wide.astype("<f2")
+    bits = np.ascontiguousarray(wide).view("<u4")
+    rounded = ((bits + (0x7FFF + ((bits >> 16) & 1))) >> 16).astype("<u2")
+    return np.where(np.isnan(wide), np.uint16(0x7FC0), rounded)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

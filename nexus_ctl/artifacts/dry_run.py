@@ -1,0 +1,78 @@
+"""A build step before it is done: the header and the exact size of what it will make, by which tool, and what to know.
+
+Called by the cache while a plan is made, on headers and small files that may have been read over the network, and again
+by the build, which holds its result against it. Raises what makes a step impossible, while nothing has moved yet.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from nexus_ctl.artifacts.converted import Folder, converted, local
+from nexus_ctl.artifacts.converted import impossible as not_convertible
+from nexus_ctl.artifacts.gguf_header import header_of
+from nexus_ctl.artifacts.mixture import mixture
+from nexus_ctl.artifacts.quantized import impossible, quantized
+from nexus_ctl.artifacts.tools import CONVERTER, Tool, find_tool
+from nexus_ctl.resources.artifact import Artifact, BuildStep, Conversion, Forecast
+from nexus_ctl.resources.weights import TYPE_BY_NAME, GgufHeader
+
+Base = GgufHeader | Folder
+"""What a step works on: a model file's header, or the files of a repository."""
+
+
+def base_of(step: BuildStep, artifact: Artifact) -> Base:
+    """The same of what is here. Raises Terminal where the step cannot begin with it."""
+    if isinstance(step, Conversion):
+        return local(files_of(artifact))
+    header = header_of(artifact)
+    if header is None:
+        raise impossible(f"{artifact.origin} is no GGUF file", "only a GGUF can be quantized; convert it first")
+    return header
+
+
+def files_of(artifact: Artifact) -> Mapping[str, Path]:
+    """The files of a repository by their names in it. Raises Terminal when it is a single file."""
+    if not artifact.files:
+        raise not_convertible(f"{artifact.origin} is one file; config.json and tokenizer.json are needed too")
+    return {str(Path(file).relative_to(artifact.path)): Path(file) for file in artifact.files}
+
+
+def predicted(step: BuildStep, base: Base) -> GgufHeader:
+    """The header of what the step makes of `base`, `file_bytes` exact. Raises Terminal where it cannot be made."""
+    if isinstance(base, Folder):
+        return converted(base, step.type).header
+    assert not isinstance(step, Conversion)
+    return quantized(base, step.type, has_imatrix=step.imatrix is not None)[0]
+
+
+def tool_for(step: BuildStep, environ: Mapping[str, str]) -> Tool:
+    """What will do it. Raises Terminal when nothing here can."""
+    return CONVERTER if isinstance(step, Conversion) else find_tool(environ)
+
+
+def forecast(step: BuildStep, base: Base | None, environ: Mapping[str, str]) -> Forecast:
+    """What the step will make of `base`; None of a source that shows no header before it is here. Raises Terminal."""
+    tool = tool_for(step, environ)
+    if base is None:
+        return Forecast(None, tool.words, None, ("its exact size is known once the source is here",))
+    header = predicted(step, base)
+    bits = 8 * header.weights_bytes / header.parameters
+    return Forecast(header.file_bytes, tool.words, bits, _notes(step, base, header))
+
+
+def _notes(step: BuildStep, base: Base, header: GgufHeader) -> tuple[str, ...]:
+    if isinstance(base, Folder) or isinstance(step, Conversion):
+        return ()
+    notes = []
+    fallbacks = mixture(base, step.type, has_imatrix=step.imatrix is not None).fallbacks
+    if fallbacks:
+        ways = Counter(fallbacks.values())
+        told = ", ".join(f"{count} {old} -> {new}" for (old, new), count in sorted(ways.items()))
+        notes.append(f"{len(fallbacks)} of {len(header.tensors)} tensors fall back, their rows do not divide: {told}")
+    again = {tensor.type for tensor in base.tensors if TYPE_BY_NAME[tensor.type].block > 1}
+    if again:
+        notes.append(f"the source is quantized already ({', '.join(sorted(again))}): what that lost stays lost")
+    return tuple(notes)

@@ -1,0 +1,82 @@
+"""From the hub's safetensors to an answer: converted, quantized and served by apply; and as the original answers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import urllib.request
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import Workspace
+from tests.fakes.hub import FakeHub
+from tests.fakes.hub_model import files_of
+
+pytestmark = pytest.mark.e2e
+
+
+def test_safetensors_are_converted_quantized_and_answer_as_the_original(
+    workspace: Workspace, smollm2: Path, tmp_path: Path
+) -> None:
+    original = _as_f16(smollm2, tmp_path / "original.gguf")
+    model = workspace.documents["Model/smol"]
+    model["source"] = {"path": str(original)}
+    workspace.write()
+    workspace.ok("apply", "--yes")
+    answer = _greedy(workspace)
+    with FakeHub() as hub:
+        hub.commit("acme/smol", files_of(original))
+        workspace.environ |= {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_TELEMETRY": "1"}
+        model["source"] = {"huggingFace": {"repo": "acme/smol"}}
+        model["convert"] = {"type": "f16"}
+        workspace.write()
+        plan = workspace.ok("plan").out
+        assert "download" in plan
+        assert "convert to GGUF, f16: " in plan
+        workspace.ok("apply", "--yes")
+        made = _records(workspace)["convert to GGUF, f16"]
+        assert f"convert to GGUF, f16: {made['files'][0]['size_bytes'] / 2**20:.1f} MiB, 16." in plan
+        assert _greedy(workspace) == answer
+        model["quantize"] = {"type": "Q8_0"}
+        workspace.write()
+        plan = workspace.ok("plan").out
+        assert ("download" in plan, "quantize Q8_0: 138.1 MiB, 8.5" in plan) == (False, True)
+        workspace.ok("apply", "--yes")
+    assert round(_records(workspace)["quantize Q8_0"]["files"][0]["size_bytes"] / 2**20, 1) == 138.1
+    assert _greedy(workspace)
+    assert workspace.run("plan", "--detailed-exitcode").code == 0
+    workspace.ok("delete", "--yes")
+
+
+def _records(workspace: Workspace) -> dict[str, Any]:
+    """What was built, by the first words of its origin."""
+    found = [json.loads(path.read_text()) for path in (workspace.folder / "cache" / "records").glob("*.json")]
+    return {record["origin"].partition(" of ")[0]: record for record in found if record["built"]}
+
+
+def _greedy(workspace: Workspace) -> str:
+    question = {
+        "model": "chat",
+        "messages": [{"role": "user", "content": "Name three colours."}],
+        "temperature": 0,
+        "max_tokens": 12,
+    }
+    content = {"Content-Type": "application/json"}
+    ask = urllib.request.Request(f"{workspace.url}/chat/completions", json.dumps(question).encode(), content)
+    with urllib.request.urlopen(ask, timeout=120) as reply:
+        said: str = json.load(reply)["choices"][0]["message"]["content"]
+    return said
+
+
+def _as_f16(source: Path, target: Path) -> Path:
+    spec = find_spec("xllamacpp")
+    assert spec is not None
+    assert spec.origin is not None
+    library = next(Path(spec.origin).parent.glob("xllamacpp*.so"))
+    program = [sys.executable, "-m", "nexus_ctl.artifacts.quantizer", str(library), "F16", str(target), "1"]
+    subprocess.run([*program, str(source)], check=True, timeout=280)
+    return target
