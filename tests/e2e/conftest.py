@@ -54,6 +54,8 @@ class Workspace:
     def __init__(self, folder: Path, model: Path) -> None:
         self.folder = folder
         self.port = free_port()
+        self.inside: tuple[str, ...] = ()
+        """Words before the command line, for another engine's network."""
         self.environ = {**os.environ, "HOME": str(folder / "home"), "COLUMNS": "200"}
         (folder / "home").mkdir(exist_ok=True)
         engine = {"llamaCpp": {"contextSize": 512, "threads": {"generation": 1}}}
@@ -91,7 +93,7 @@ class Workspace:
     def popen(self, *words: str, **more: Any) -> subprocess.Popen[str]:
         """Start a command and leave it running."""
         return subprocess.Popen(
-            [str(Path(sys.executable).with_name("nexusctl")), *words],
+            [*self.inside, str(Path(sys.executable).with_name("nexusctl")), *words],
             cwd=self.folder,
             env=self.environ,
             text=True,

@@ -1,0 +1,124 @@
+"""GPUs from the manifest to the container, on a real engine: NVML is a stand-in library, and the engine's GPU hook does
+nothing, so the model runs on the CPU; all that nexusctl decides and asks for is real."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+from tests.e2e.conftest import Workspace
+from tests.fakes.nvml.library import build
+from tests.fixtures import images
+from tests.fixtures.private_engine import Engine, spare_engine
+
+IMAGE = "nexusctl-test/llama-server:gpu"
+pytestmark = [pytest.mark.docker, pytest.mark.e2e]
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if shutil.which("gcc") is None:
+        pytest.skip("no C compiler")
+    return build(tmp_path_factory.mktemp("nvml"))
+
+
+@pytest.fixture(scope="module")
+def gpu_engine(engine: Engine) -> Iterator[Engine]:
+    """An engine that believes to have the NVIDIA Container Toolkit, with the image of llama.cpp."""
+    with spare_engine() as spare:
+        spare.add_program("nvidia-container-runtime-hook", "#!/bin/sh\nexit 0\n")
+        spare.restart()
+        api = docker.APIClient(spare.url, timeout=60)
+        api.tag(images.build(api, images.llama_server()), IMAGE)
+        api.close()
+        yield spare
+
+
+@pytest.fixture
+def gpu_api(gpu_engine: Engine) -> Iterator[docker.APIClient]:
+    """The SDK on that engine."""
+    api = docker.APIClient(gpu_engine.url, timeout=60)
+    yield api
+    api.close()
+
+
+@pytest.fixture
+def gpus(workspace: Workspace, gpu_engine: Engine, library: Path) -> Iterator[Workspace]:
+    """A workspace on that engine, on a machine whose driver tells of two GPUs."""
+    state = workspace.folder / "gpus"
+    workspace.environ |= {
+        "DOCKER_HOST": gpu_engine.url,
+        "LD_LIBRARY_PATH": str(library),
+        "FAKE_NVML": str(state),
+    }
+    workspace.inside = ("nsenter", f"--net=/proc/{gpu_engine.pid()}/ns/net")
+    has(workspace, a=800, b=1000)
+    workspace.documents["Stack/e2e"]["runtime"] = {"driver": "docker", "pullPolicy": "Never"}
+    workspace.llama["image"] = IMAGE
+    workspace.documents["Deployment/chat"]["probe"] = {"progressDeadline": "30s"}
+    workspace.documents["Deployment/chat"]["resources"] = {"gpus": {"count": 1}}
+    workspace.write()
+    yield workspace
+    workspace.run("delete", "-f", "nexus.yaml", "--yes")
+
+
+def has(workspace: Workspace, **mib: int) -> None:
+    """The driver tells of these GPUs, by their size in MiB, each with 100 MiB used by somebody else."""
+    lines = [f"gpu GPU-{name} Fake {size} 100 0 -1" for name, size in mib.items()]
+    (workspace.folder / "gpus").write_text("\n".join(lines) + "\n")
+
+
+def the_container(api: docker.APIClient) -> dict[str, Any]:
+    (one,) = api.containers(filters={"label": "nexusctl/name=chat"})
+    found: dict[str, Any] = api.inspect_container(one["Id"])
+    return found
+
+
+def test_what_the_plan_places_is_what_the_container_gets(gpus: Workspace, gpu_api: docker.APIClient) -> None:
+    plan = gpus.ok("plan")
+    assert "gpu0 800.0 MiB: 100.0 MiB used -> " in plan.out
+    assert "whole: gpu0 chosen, 700.0 MiB open; gpu1 would do, 900.0 MiB open" in plan.out
+    gpus.apply()
+    found = the_container(gpu_api)
+    assert found["HostConfig"]["DeviceRequests"][0]["DeviceIDs"] == ["GPU-a"]
+    words = " ".join(found["Config"]["Cmd"])
+    assert "--gpu-layers all" in words
+    assert "--split-mode none" in words
+    assert "--fit off" in words
+    assert gpus.run("plan", "--detailed-exitcode").code == 0
+    placed = gpus.ok("get", "deployments").out
+    assert "gpu0" in placed
+    assert "gpu0 " in gpus.ok("describe", "deployment/chat").out
+
+
+def test_a_second_model_goes_to_the_other_gpu_and_a_third_nowhere(gpus: Workspace) -> None:
+    for name in ("second", "third"):
+        gpus.documents[f"Deployment/{name}"] = dict(gpus.documents["Deployment/chat"])
+    has(gpus, a=700, b=700)
+    gpus.write()
+    done = gpus.run("apply", "--yes")
+    assert done.code == 4
+    assert "insufficient_gpu" in done.out
+    assert "missing" in gpus.ok("plan").out
+    listed = gpus.ok("get", "deployments").out
+    assert "gpu0" in listed
+    assert "gpu1" in listed
+
+
+def test_one_gpu_for_two_generations_is_stop_first_with_the_figures(gpus: Workspace, gpu_api: docker.APIClient) -> None:
+    has(gpus, a=700)
+    gpus.apply()
+    before = the_container(gpu_api)["Id"]
+    gpus.llama["contextSize"] = 1024
+    gpus.write()
+    plan = gpus.ok("plan").out
+    assert "  -/+ Deployment/chat" in plan
+    assert "open while the old one runs" in plan
+    gpus.apply()
+    assert the_container(gpu_api)["Id"] != before
+    assert gpus.run("plan", "--detailed-exitcode").code == 0
