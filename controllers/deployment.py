@@ -12,11 +12,13 @@ from dataclasses import replace
 from typing import Any
 
 from controllers.base import Assessment, Berth, Controller, Scene, Sighting
+from controllers.files import doubts, headers, wrong_files
 from controllers.make import KIND, differences, incoming, made_from, outgoing, probe_of
 from controllers.removal import removal
 from controllers.renaming import former_names
 from controllers.reverting import went_back
 from nexus_ctl.engines import table as engines
+from nexus_ctl.engines.llama_cpp_headers import SERVED
 from nexus_ctl.errors import ActionError
 from nexus_ctl.execution.world import World
 from nexus_ctl.planning import rollout
@@ -30,9 +32,9 @@ from nexus_ctl.planning.replicas import Fleet, Seen, plan_replicas, with_reasons
 from nexus_ctl.planning.running import candidates, counts_of
 from nexus_ctl.planning.seats import Seat
 from nexus_ctl.planning.sizes import human_bytes
-from nexus_ctl.resources.artifact import Request
 from nexus_ctl.resources.conditions import EFFECTIVE, PLACED, STALLED, Condition
 from nexus_ctl.resources.container import Container
+from nexus_ctl.resources.declared import models_of
 from nexus_ctl.resources.deployment import DeploymentSpec
 from nexus_ctl.resources.envelope import Ref, Resource
 from nexus_ctl.resources.field import OnChange
@@ -40,7 +42,6 @@ from nexus_ctl.resources.launch import ReadyProbe
 from nexus_ctl.resources.normal import Normal
 from nexus_ctl.resources.observed import ObservedDeployment, ObservedModel, ReplicaView
 from nexus_ctl.resources.replica import Health, ReplicaState
-from nexus_ctl.resources.weights import GgufHeader
 
 PROBES_AT_ONCE = 16
 EXCHANGES = {
@@ -121,17 +122,8 @@ def _with_secrets(
     running = {view.replica.name for view in seen.replicas if view.replica.state is ReplicaState.RUNNING}
     wanted = {new.name for new in incoming(resource, observed, scene)}
     taken = frozenset(name for name in wanted - ours if world.runtime.inspect(name) is not None)
-    request = scene.models.get(resource.spec.model, ObservedModel()).request
-    header = _header(world, request) if wanted - running and request is not None else None
-    return replace(observed, in_the_way=taken, header=header)
-
-
-def _header(world: World, request: Request) -> GgufHeader | None:
-    token = request.source.token
-    try:
-        return world.artifacts.header(request, world.secret(token.value_from) if token is not None else None)
-    except ActionError:
-        return None  # the model's own plan says what is wrong with its token
+    found = dict(headers(world, scene, resource.spec)) if wanted - running else {}
+    return replace(observed, in_the_way=taken, header=found.pop(SERVED, None), beside=found)
 
 
 # ── plan ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -178,7 +170,7 @@ def plan(ref: Ref, desired: Resource[DeploymentSpec] | None, observed: ObservedD
     if refused is not None:
         return replace(blocked(ref, refused), drift=change.drift)
     memory = next((one.run.estimate for _, one in sorted(berth.seat.seated.items())), None) if berth.seat else None
-    notes = _notes(desired, observed, berth.seat, change, scene)
+    notes = (*_notes(desired, observed, berth.seat, change, scene), *doubts(desired.spec, observed))
     return replace(change, notes=notes, gap=_gap(desired, berth, change, scene), memory=memory)
 
 
@@ -218,9 +210,12 @@ def _obstacle(ref: Ref, desired: Resource[DeploymentSpec], observed: ObservedDep
         return Change(ref, Verb.NO_OP, notes=("suspended: left as it is",))
     if observed.error:
         return blocked(ref, Reason("secret_unavailable", "spec.env", detail=observed.error))
-    if not scene.models.get(desired.spec.model, ObservedModel()).identity:
-        detail = f"the bytes of Model/{desired.spec.model} are neither here nor to be had"
-        return blocked(ref, Reason("dependency_blocked", "spec.model", source="dependency", detail=detail))
+    for path, name in models_of(desired.spec).items():
+        if not scene.models.get(name, ObservedModel()).identity:
+            detail = f"the bytes of Model/{name} are neither here nor to be had"
+            return blocked(ref, Reason("dependency_blocked", path, source="dependency", detail=detail))
+    if wrong := wrong_files(desired.spec, observed, scene):
+        return blocked(ref, *wrong)
     here = scene.capabilities
     refused = sorted(word for word in engines.launch(desired.spec).argv if word in here.refused_flags)
     if refused:

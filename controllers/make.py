@@ -7,6 +7,7 @@ declared, whatever its hash label's version.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from nexus_ctl.engines import table as engines
 from nexus_ctl.planning import rollout
 from nexus_ctl.planning.change import Reason
 from nexus_ctl.planning.diff import compare
+from nexus_ctl.resources.declared import models_of
 from nexus_ctl.resources.deployment import DeploymentSpec
 from nexus_ctl.resources.envelope import Resource
 from nexus_ctl.resources.launch import ReadyProbe
@@ -24,6 +26,7 @@ from nexus_ctl.resources.ownership import Ownership, replica_name
 from nexus_ctl.resources.replica import Replica, ReplicaState
 
 KIND = "Deployment"
+SERVED = "spec.model"
 
 
 def incoming(
@@ -31,9 +34,9 @@ def incoming(
 ) -> tuple[rollout.Incoming, ...]:
     """One replica to be per index."""
     spec, name = desired.spec, desired.metadata.name
-    model = scene.models.get(spec.model, ObservedModel())
     launch = engines.launch(spec)
-    requests = {spec.model: model.request} if model.request is not None else {}
+    found = {name: scene.models.get(name, ObservedModel()) for name in models_of(spec).values()}
+    requests = {name: model.request for name, model in found.items() if model.request is not None}
     owner = Ownership(
         instance=scene.instance,
         set=scene.set,
@@ -43,7 +46,7 @@ def incoming(
         spec_hash=desired.spec_hash,
         spec=canonical_json(desired.normalised),
         generation=next_generation(desired, scene),
-        model_digest=model.identity,
+        model_digest=content_of(spec, scene),
         image_digest=scene.images[launch.image].identity if launch.image in scene.images else "",
         secrets_digest=observed.secrets_digest,
         protected=desired.metadata.protect_words,
@@ -58,6 +61,20 @@ def incoming(
         )
         for index in range(spec.replicas)
     )
+
+
+def content_of(spec: DeploymentSpec, scene: Scene) -> str:
+    """What the model files are or will be: the identity of the served one alone, or, where others come along, with the
+    path of each: `sha256:1 spec.engine.llamaCpp.draft.model=sha256:2`."""
+    found = {path: scene.models.get(name, ObservedModel()).identity for path, name in models_of(spec).items()}
+    served = found.pop(SERVED)
+    return " ".join([served, *(f"{path}={identity}" for path, identity in sorted(found.items()))])
+
+
+def _contents(content: str) -> dict[str, str]:
+    """The same, taken apart: identity by path."""
+    served, *others = re.split(r" (?=spec\.)", content)
+    return {SERVED: served} | {path: identity for path, _, identity in (one.partition("=") for one in others)}
 
 
 def next_generation(desired: Resource[Any], scene: Scene) -> int:
@@ -106,10 +123,13 @@ def differences(desired: Resource[DeploymentSpec], view: ReplicaView, new: rollo
     assert owner is not None
     fields = compare(DeploymentSpec, made_from(owner), desired.normalised)
     reasons = [Reason.of(change) for change in fields if change.mark.in_hash]
-    if owner.model_digest != want.model_digest:
-        named = [Reason.of(change) for change in fields if change.path == "spec.model"]
-        changed = Reason("model_files_changed", "spec.model", owner.model_digest, want.model_digest, "replace")
-        reasons += named or [changed]
+    was, now = _contents(owner.model_digest), _contents(want.model_digest)
+    for path in sorted(was.keys() | now.keys()):
+        if was.get(path) != now.get(path):
+            said = any(path.startswith(f"{reason.path}[") for reason in reasons)
+            named = [Reason.of(change) for change in fields if change.path == path]
+            changed = Reason("model_files_changed", path, was.get(path), now.get(path), "replace")
+            reasons += [] if said else named or [changed]
     if owner.image_digest != want.image_digest:
         reasons.append(Reason("image_digest_changed", "image", owner.image_digest, want.image_digest, "replace"))
     if owner.secrets_digest != want.secrets_digest:

@@ -28,6 +28,7 @@ from nexus_ctl.artifacts.source import Means, Parcel
 from nexus_ctl.errors import ActionError, Terminal
 from nexus_ctl.resources.artifact import Artifact, Conversion, Forecast, Offer, Pin, Progress, ProgressSink, Request
 from nexus_ctl.resources.catalog import SPLIT
+from nexus_ctl.resources.launch import chosen
 from nexus_ctl.resources.weights import GgufHeader
 
 if TYPE_CHECKING:
@@ -100,11 +101,11 @@ class Cache:
         parcel = self._ask(request, token)
         return replace(parcel.offer, size_bytes=missing_bytes(self.layout, self._memo, parcel))
 
-    def header(self, request: Request, token: str | None = None) -> GgufHeader | None:
+    def header(self, request: Request, token: str | None = None, file: str = "") -> GgufHeader | None:
         """See the port. A member of a wheel is compressed, so its header is known only once it is here."""
         artifact = self.find(request)
         if artifact is not None:
-            return header_of(artifact)
+            return header_of(artifact, file)
         if request.steps:
             return self._predicted(request, token)
         if request.source.path is not None or request.source.pypi is not None:
@@ -115,13 +116,14 @@ class Cache:
 
         try:
             parcel = self._ask(request, token)
-            parts = [part for part in parcel.parts if part.name.endswith(".gguf")]
-            if not parts:
+            parts = {part.name: part for part in parcel.parts if part.name.endswith(".gguf")}
+            meant = [parts[name] for name in chosen(tuple(parts), file)]
+            if not meant:
                 return None
-            urls = [part.url for part in parts]
-            shelf, digests = Shelf(self.layout.hub), [part.sha256 for part in parts]
+            urls = [part.url for part in meant]
+            shelf, digests = Shelf(self.layout.hub), [part.sha256 for part in meant]
             return remembered(shelf, digests, lambda: read_urls(urls, self._means, parcel.token)).header
-        except ActionError:
+        except (ActionError, ValueError):
             return None
 
     def _predicted(self, request: Request, token: str | None) -> GgufHeader | None:

@@ -18,6 +18,7 @@ from typing import Any
 
 from nexus_ctl.artifacts.header_window import LIMITS, BadHeader, Limits, Read, Window
 from nexus_ctl.resources.artifact import Artifact
+from nexus_ctl.resources.launch import chosen
 from nexus_ctl.resources.weights import GGML_TYPES, Counted, GgufHeader, Scalar, Tensor, Value, merge_shards
 
 
@@ -175,11 +176,14 @@ def read_file(path: Path, limits: Limits = LIMITS) -> HeaderRead:
     return HeaderRead(header, sum(read.requests for read in reads), sum(read.bytes_read for read in reads))
 
 
-def header_of(artifact: Artifact) -> GgufHeader | None:
-    """The header of a verified artifact, all its parts together; None for a file that is no GGUF, or a broken one."""
+def header_of(artifact: Artifact, file: str = "") -> GgufHeader | None:
+    """The header of a verified artifact, all its parts together; `file` says which of several files is meant.
+
+    None for a file that is no GGUF, or a broken one, and where it is not clear which is meant.
+    """
     try:
-        return read_file(Path(artifact.path)).header
-    except (BadHeader, OSError):
+        return read_file(Path(chosen(artifact.files or (artifact.path,), file)[0])).header
+    except (BadHeader, OSError, ValueError):
         return None
 
 

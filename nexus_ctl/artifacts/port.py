@@ -26,11 +26,11 @@ class Artifacts(Protocol):
         """Ask the source what it would deliver. Raises Terminal (does not exist, forbidden) or Retryable."""
         ...
 
-    def header(self, request: Request, token: str | None = None) -> GgufHeader | None:
+    def header(self, request: Request, token: str | None = None, file: str = "") -> GgufHeader | None:
         """The model's header: from disk where the file is here, else by a few range requests, before any download.
 
-        Of what is yet to be built, the header that it will have. None where there is none to be had: not a GGUF, a
-        source without ranges, or one that does not answer.
+        Of what is yet to be built, the header that it will have. `file` says which of several files is meant. None where
+        there is none to be had: not a GGUF, an unclear choice, a source without ranges, or one that does not answer.
         """
         ...
 

@@ -10,36 +10,39 @@ each slot gets `contextSize / parallel` tokens unless `memory.kvUnified` is set.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from nexus_ctl.engines.fault import Fault
-from nexus_ctl.engines.flags import flags, text, words
+from nexus_ctl.engines.flags import declarable, text, variables, words
 from nexus_ctl.engines.llama_cpp_args import check_args, check_env
+from nexus_ctl.engines.llama_cpp_companions import companion_words, companions, taken
+from nexus_ctl.engines.llama_cpp_fields import PATH, check_fields
+from nexus_ctl.engines.llama_cpp_headers import check_headers
 from nexus_ctl.engines.llama_server.arguments import by_spelling
 from nexus_ctl.resources.deployment import DeploymentSpec
 from nexus_ctl.resources.launch import HOST, PORT, LaunchSpec, Mount
 from nexus_ctl.resources.llama_cpp import LlamaCpp
+from nexus_ctl.resources.weights import GgufHeader
 
 PROGRAM = "llama-server"
 IMAGE = "ghcr.io/ggml-org/llama.cpp:server"
 CUDA_IMAGE = "ghcr.io/ggml-org/llama.cpp:server-cuda"
-PATH = "spec.engine.llamaCpp"
-UNQUANTIZED = ("f32", "f16", "bf16")
-DEFAULT_BATCH = 2048
-DEFAULT_UBATCH = 512
 
 
 def launch(spec: DeploymentSpec) -> LaunchSpec:
     """The engine's part of the launch specification; `engines.table` adds the Deployment's."""
     engine = _engine(spec)
     model = f"/models/{spec.model}.gguf"
+    beside = companions(engine)
     return LaunchSpec(
         argv=(
             *(PROGRAM, "--model", model, "--alias", spec.model, "--host", HOST, "--port", PORT),
             *words(engine),
+            *companion_words(engine, beside),
             *_raw(engine),
         ),
-        mounts=(Mount(target=model, model=spec.model),),
+        env=variables(engine),
+        mounts=(Mount(model, model=spec.model, file=engine.file or ""), *(one.mount for one in beside)),
         image=engine.image or (IMAGE if spec.resources.gpus is None else CUDA_IMAGE),
     )
 
@@ -47,12 +50,23 @@ def launch(spec: DeploymentSpec) -> LaunchSpec:
 def check(spec: DeploymentSpec) -> tuple[Fault, ...]:
     """Everything wrong with the engine's part of the spec; errors and warnings."""
     engine = _engine(spec)
-    declared = {flag.name or flag.off: path for path, flag, _ in flags(engine, PATH)}
+    declared = {**declarable(LlamaCpp, PATH), **taken(engine, PATH)}
     return (
-        *_check_fields(spec, engine),
+        *check_fields(spec, engine),
         *check_args(engine.args, f"{PATH}.args", declared),
         *check_env(spec.env, "spec.env", declared),
     )
+
+
+def check_files(spec: DeploymentSpec, headers: Mapping[str, GgufHeader]) -> tuple[Fault, ...]:
+    """What is wrong by the headers of the files, by the path of the reference to each."""
+    return check_headers(_engine(spec), headers)
+
+
+def makes_vectors(spec: DeploymentSpec) -> bool:
+    """Whether it is declared to serve vectors or scores."""
+    engine = _engine(spec)
+    return engine.embeddings.enabled or engine.reranking.enabled
 
 
 def _engine(spec: DeploymentSpec) -> LlamaCpp:
@@ -68,69 +82,3 @@ def _raw(engine: LlamaCpp) -> Iterator[str]:
         else:
             yield f"--{name}"
             yield from [] if value is True else [text(value)]
-
-
-def _check_fields(spec: DeploymentSpec, engine: LlamaCpp) -> Iterator[Fault]:
-    memory, batching, gpu, embeddings = engine.memory, engine.batching, engine.gpu, engine.embeddings
-    batch, ubatch = batching.batch_size or DEFAULT_BATCH, batching.ubatch_size or DEFAULT_UBATCH
-    slots_share = memory.kv_unified is True
-    if engine.context_size and engine.context_size % engine.parallel and not slots_share:
-        each = engine.context_size // engine.parallel
-        yield Fault(
-            f"{PATH}.contextSize",
-            "uneven-slots",
-            f"{engine.context_size} tokens do not divide by {engine.parallel} slots; each gets {each}",
-            f"contextSize: {each * engine.parallel}, or memory.kvUnified: true",
-            "warning",
-        )
-    if batching.ubatch_size is not None and ubatch > batch:
-        yield Fault(
-            f"{PATH}.batching.ubatchSize",
-            "ubatch-over-batch",
-            f"{ubatch} tokens at once are more than the {batch} of batchSize; the engine would take {batch}",
-            f"batchSize: {ubatch}, or ubatchSize: {batch}",
-        )
-    if memory.cache_type_v not in (None, *UNQUANTIZED) and memory.flash_attention == "off":
-        yield Fault(
-            f"{PATH}.memory.cacheTypeV",
-            "quantized-v-needs-flash-attention",
-            f"a {memory.cache_type_v} V cache needs flash attention, which is off",
-            "flashAttention: on, or cacheTypeV: f16",
-        )
-    if gpu.main_gpu is not None and gpu.split_mode not in ("none", "row"):
-        yield Fault(
-            f"{PATH}.gpu.mainGpu",
-            "no-effect",
-            f"mainGpu means nothing with splitMode {gpu.split_mode or 'layer'}",
-            "splitMode: none (or row), or leave mainGpu out",
-            "warning",
-        )
-    if gpu.tensor_split is not None and gpu.split_mode == "none":
-        yield Fault(
-            f"{PATH}.gpu.tensorSplit",
-            "no-effect",
-            "splitMode none uses one GPU; there is nothing to share",
-            "splitMode: layer, or leave tensorSplit out",
-            "warning",
-        )
-    if embeddings.pooling is not None and not embeddings.enabled:
-        yield Fault(f"{PATH}.embeddings.pooling", "no-effect", "embeddings are not enabled", "embeddings.enabled: true")
-    if embeddings.enabled and engine.context_size and not slots_share:
-        each = engine.context_size // engine.parallel
-        if each > ubatch:
-            yield Fault(
-                f"{PATH}.embeddings.enabled",
-                "embedding-over-ubatch",
-                f"texts of more than {ubatch} tokens are refused by the engine, though a slot holds {each}",
-                f"batching.ubatchSize: {each} (and a batchSize not below it)",
-                "warning",
-            )
-    threads, cores = engine.threads.generation, spec.resources.cpu
-    if threads is not None and cores is not None and threads > cores:
-        yield Fault(
-            f"{PATH}.threads.generation",
-            "more-threads-than-cores",
-            f"{threads} threads on {cores:g} cores wait for each other and are slower than {cores:g}",
-            f"generation: {max(int(cores), 1)}",
-            "warning",
-        )

@@ -27,6 +27,9 @@ OURS: Mapping[str, str] = {
     "--ssl-cert-file": "the gateway calls the engine in clear on its own address",
     "--log-file": "the runtime keeps the log",
     "--log-disable": "the log is the engine's sign of life",
+    "--slot-save-path": "a replica keeps nothing: its files are read-only and go with it",
+    "--chat-template-file": "write server.chatTemplate: ${file:PATH}, so that the file's content counts",
+    "--lora-init-without-apply": "an adapter with scale: 0 waits for requests that ask for it",
     "--hf-token": "a command line is no place for a secret; give it to the Model's source",
     **dict.fromkeys(
         ("--model-url", "--docker-repo", "--hf-repo", "--hf-file", "--spec-draft-hf", "--mmproj-url", "--mmproj-auto"),
@@ -63,6 +66,10 @@ def check_args(args: Mapping[str, Value], path: str, declared: Mapping[str, str]
         words = _wrong_value(argument, f"--{name}" in argument.off_names, value)
         if words:
             yield Fault(at, "invalid-flag-value", f"--{name} {words}", _expects(argument))
+        if argument.kind is Kind.PATH and not words:
+            said = f"--{name} names {value}, and only declared Models are mounted into a container"
+            hint = "declare a Model and refer to it, or put the file into the image"
+            yield Fault(at, "path-not-mounted", said, hint, "warning")
         if argument.name in RISKY:
             words = f"--{name} lets whoever reaches the engine run commands or reach other addresses"
             yield Fault(at, "risky-flag", words, "keep the engine on loopback", "warning")

@@ -7,25 +7,58 @@ the log. Rounding is not worth a word; a cut is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from math import isclose
 
+from pydantic.alias_generators import to_camel
+
+from nexus_ctl.engines.flags import text
 from nexus_ctl.engines.loaded import Answers, Unlike, fact, number
 from nexus_ctl.resources.deployment import DeploymentSpec
 from nexus_ctl.resources.llama_cpp import LlamaCpp
 
 PROPS = "/props"
 MODELS = "/v1/models"
-READS = (PROPS, MODELS)
+ADAPTERS = "/lora-adapters"
+SLOTS = "/slots"
 PATH = "spec.engine.llamaCpp"
 ROUNDED_TO = 256
 """Source: llama.cpp, `llama_context`: n_ctx_seq is padded to 256."""
+SAMPLING: Mapping[str, str] = {
+    **{
+        name: name
+        for name in (
+            *("temperature", "top_k", "top_p", "min_p", "typical_p", "repeat_penalty", "repeat_last_n"),
+            *("presence_penalty", "frequency_penalty", "dry_multiplier", "dry_base", "dry_allowed_length"),
+            *("xtc_probability", "xtc_threshold", "mirostat", "max_tokens", "seed"),
+        )
+    },
+    "mirostat_learning_rate": "mirostat_eta",
+    "mirostat_entropy": "mirostat_tau",
+}
+"""Field of `sampling` → its name in the settings that `/props` tells."""
 
 
 def unlike(spec: DeploymentSpec, answers: Answers) -> tuple[Unlike, ...]:
     """The fields that the server did not load as declared."""
     engine = spec.engine.llama_cpp
     assert engine is not None  # the table chose this module by it
-    return (*_name(spec, answers), *_slots(engine, answers), *_context(engine, answers), *_server(engine, answers))
+    return (
+        *_name(spec, answers),
+        *_slots(engine, answers),
+        *_context(engine, answers),
+        *_server(engine, answers),
+        *_sampling(engine, answers),
+        *_companions(engine, answers),
+    )
+
+
+def reads(spec: DeploymentSpec) -> tuple[str, ...]:
+    """The paths to ask: no more than what is declared needs."""
+    engine = spec.engine.llama_cpp
+    assert engine is not None  # the table chose this module by it
+    speculates = engine.draft is not None and engine.server.slots
+    return (PROPS, MODELS, *([ADAPTERS] if engine.adapters else []), *([SLOTS] if speculates else []))
 
 
 def _name(spec: DeploymentSpec, answers: Answers) -> Iterator[Unlike]:
@@ -62,6 +95,7 @@ def _server(engine: LlamaCpp, answers: Answers) -> Iterator[Unlike]:
     for key, field, wanted in (
         ("endpoint_metrics", "metrics", engine.server.metrics),
         ("endpoint_slots", "slots", engine.server.slots),
+        ("ui", "webUi", engine.server.web_ui),
     ):
         found = fact(answers, PROPS, key)
         if isinstance(found, bool) and found is not wanted:
@@ -70,6 +104,36 @@ def _server(engine: LlamaCpp, answers: Answers) -> Iterator[Unlike]:
     # A built-in template's name comes back as its text; only a text can be compared.
     if declared is not None and "{" in declared and isinstance(found, str) and found.strip() != declared.strip():
         yield Unlike(f"{PATH}.server.chatTemplate", "a text", "another one")
+
+
+def _sampling(engine: LlamaCpp, answers: Answers) -> Iterator[Unlike]:
+    """Defaults of requests, by the engine's own names; it computes in single precision."""
+    for field, name in SAMPLING.items():
+        declared = getattr(engine.sampling, field)
+        found = fact(answers, PROPS, "default_generation_settings", "params", name)
+        if declared is None or isinstance(found, bool) or not isinstance(found, int | float):
+            continue
+        if not isclose(declared, found, rel_tol=1e-5, abs_tol=1e-6):
+            yield Unlike(f"{PATH}.sampling.{to_camel(field)}", text(declared), text(round(found, 6)))
+
+
+def _companions(engine: LlamaCpp, answers: Answers) -> Iterator[Unlike]:
+    """A draft model of another vocabulary is left out with one line in the log, and the server serves on without it."""
+    speculates = fact(answers, SLOTS, 0, "speculative")
+    if engine.draft is not None and speculates is False:
+        yield Unlike(f"{PATH}.draft", engine.draft.model or engine.draft.method, "no speculation")
+    for at, adapter in enumerate(engine.adapters):
+        loaded = answers.get(ADAPTERS)
+        if not isinstance(loaded, list):
+            break
+        scale = fact(answers, ADAPTERS, at, "scale")
+        if scale is None:
+            yield Unlike(f"{PATH}.adapters[{at}]", adapter.model, "none")
+        elif isinstance(scale, int | float) and not isclose(scale, adapter.scale, rel_tol=1e-5, abs_tol=1e-6):
+            yield Unlike(f"{PATH}.adapters[{at}].scale", text(adapter.scale), text(round(scale, 6)))
+    senses = fact(answers, PROPS, "modalities")
+    if engine.projector is not None and isinstance(senses, Mapping) and not any(senses.values()):
+        yield Unlike(f"{PATH}.projector", engine.projector.model, "neither images nor sound")
 
 
 def _word(value: bool) -> str:

@@ -13,6 +13,7 @@ from nexus_ctl.engines.fault import Fault
 from nexus_ctl.engines.loaded import Answers, Unlike
 from nexus_ctl.resources.deployment import DeploymentSpec
 from nexus_ctl.resources.launch import ALL_GPUS, GpuRequest, LaunchSpec, Limits, Sandbox
+from nexus_ctl.resources.weights import GgufHeader
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,15 +22,26 @@ class EngineRow:
 
     launch: Callable[[DeploymentSpec], LaunchSpec]
     check: Callable[[DeploymentSpec], tuple[Fault, ...]]
-    reads: tuple[str, ...] = ()
+    reads: Callable[[DeploymentSpec], tuple[str, ...]] = lambda _spec: ()
     """Paths where a ready engine says what it loaded."""
     unlike: Callable[[DeploymentSpec, Answers], tuple[Unlike, ...]] = lambda _spec, _answers: ()
     """The declared fields that its answers contradict."""
+    check_headers: Callable[[DeploymentSpec, Mapping[str, GgufHeader]], tuple[Fault, ...]] = lambda _spec, _headers: ()
+    """What is wrong by the headers of the files, by the path of the reference to each."""
+    makes_vectors: Callable[[DeploymentSpec], bool] = lambda _spec: False
+    """Whether it is declared to serve vectors or scores in the stead of answers."""
 
 
 ENGINES: Mapping[str, EngineRow] = {
-    "llama_cpp": EngineRow(llama_cpp.launch, llama_cpp.check, llama_cpp_loaded.READS, llama_cpp_loaded.unlike),
-    "vllm": EngineRow(vllm.launch, vllm.check, vllm_loaded.READS, vllm_loaded.unlike),
+    "llama_cpp": EngineRow(
+        llama_cpp.launch,
+        llama_cpp.check,
+        llama_cpp_loaded.reads,
+        llama_cpp_loaded.unlike,
+        llama_cpp.check_files,
+        llama_cpp.makes_vectors,
+    ),
+    "vllm": EngineRow(vllm.launch, vllm.check, vllm_loaded.reads, vllm_loaded.unlike, makes_vectors=vllm.makes_vectors),
     "custom": EngineRow(custom.launch, custom.check),
 }
 
@@ -82,14 +94,24 @@ def _check_placement(spec: DeploymentSpec) -> Iterator[Fault]:
         yield Fault("spec.resources.gpus", "memory-is-a-guess", why, "resources.gpus.memory", "warning")
 
 
+def check_headers(spec: DeploymentSpec, headers: Mapping[str, GgufHeader]) -> tuple[Fault, ...]:
+    """What is wrong with the engine's part of the spec, by the headers of the files that are known."""
+    return ENGINES[engine_of(spec)].check_headers(spec, headers)
+
+
 def reads(spec: DeploymentSpec) -> tuple[str, ...]:
     """Paths where this engine says what it loaded; none where nothing is known to compare."""
-    return ENGINES[engine_of(spec)].reads
+    return ENGINES[engine_of(spec)].reads(spec)
 
 
 def unlike(spec: DeploymentSpec, answers: Answers) -> tuple[Unlike, ...]:
     """The declared fields that a ready engine did not load as declared, by its own answers."""
     return ENGINES[engine_of(spec)].unlike(spec, answers)
+
+
+def makes_vectors(spec: DeploymentSpec) -> bool:
+    """Whether this Deployment is declared to serve vectors or scores in the stead of answers."""
+    return ENGINES[engine_of(spec)].makes_vectors(spec)
 
 
 def engine_of(spec: DeploymentSpec) -> str:

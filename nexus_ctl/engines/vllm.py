@@ -6,14 +6,15 @@ caches lie on the container's tmpfs.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from nexus_ctl.engines.fault import Fault
-from nexus_ctl.engines.flags import flags, text, words
+from nexus_ctl.engines.flags import declarable, text, words
 from nexus_ctl.resources.deployment import DeploymentSpec
 from nexus_ctl.resources.launch import HOST, PORT, LaunchSpec, Mount, Sandbox
-from nexus_ctl.resources.vllm import Vllm
+from nexus_ctl.resources.vllm import Vllm, VllmAdapter
 
 IMAGE = "vllm/vllm-openai:latest"
 PATH = "spec.engine.vllm"
@@ -50,25 +51,56 @@ def launch(spec: DeploymentSpec) -> LaunchSpec:
     engine = _engine(spec)
     model = f"/models/{spec.model}"
     tools = ("--enable-auto-tool-choice",) if engine.server.tool_parser is not None else ()
+    beside = tuple(Mount(target, model=name) for target, name in _beside(engine).items())
     return LaunchSpec(
         argv=(
             *("vllm", "serve", model, "--served-model-name", spec.model, "--host", HOST, "--port", PORT),
             *words(engine),
             *tools,
+            *_companions(engine),
+            *("--allowed-origins", json.dumps(engine.server.cors_origins)),
             *_raw(engine),
         ),
         env=ENV,
-        mounts=(Mount(target=model, model=spec.model),),
+        mounts=(Mount(target=model, model=spec.model), *beside),
         image=engine.image or IMAGE,
         port=8000,
         sandbox=Sandbox(shm_bytes=SHM_BYTES),
     )
 
 
+def _beside(engine: Vllm) -> dict[str, str]:
+    """Path in the replica → the Model that lies there, for all but the model that is served."""
+    draft = engine.draft.model if engine.draft is not None else None
+    adapters = {_adapter(at, one): one.model for at, one in enumerate(engine.adapters.modules)}
+    return adapters | ({f"/models/draft/{draft}": draft} if draft is not None else {})
+
+
+def _adapter(at: int, one: VllmAdapter) -> str:
+    return f"/models/adapter/{at}-{one.model}"
+
+
+def _companions(engine: Vllm) -> Iterator[str]:
+    """The words of draft and adapters."""
+    draft, modules = engine.draft, engine.adapters.modules
+    if draft is not None:
+        given = {"method": draft.method, "num_speculative_tokens": draft.n_max}
+        model = {"model": f"/models/draft/{draft.model}"} if draft.model is not None else {}
+        yield from ("--speculative-config", json.dumps(model | given))
+    if modules:
+        pairs = (f"{one.name or one.model}={_adapter(at, one)}" for at, one in enumerate(modules))
+        yield from ("--enable-lora", "--lora-modules", *pairs)
+
+
+def makes_vectors(spec: DeploymentSpec) -> bool:
+    """Whether it is declared to serve vectors or scores."""
+    return _engine(spec).model.runner == "pooling"
+
+
 def check(spec: DeploymentSpec) -> tuple[Fault, ...]:
     """Everything wrong with the engine's part of the spec; errors and warnings."""
     engine = _engine(spec)
-    return (*_check_args(engine), *_check_gpus(spec, engine))
+    return (*_check_fields(spec, engine), *_check_args(engine), *_check_gpus(spec, engine))
 
 
 def _engine(spec: DeploymentSpec) -> Vllm:
@@ -83,13 +115,35 @@ def _raw(engine: Vllm) -> Iterator[str]:
             yield from [] if value is True else [text(value)]
 
 
+def _check_fields(spec: DeploymentSpec, engine: Vllm) -> Iterator[Fault]:
+    adapters, scheduler = engine.adapters, engine.scheduler
+    taken = {spec.model}
+    for at, one in enumerate(adapters.modules):
+        name = one.name or one.model
+        if name in taken:
+            path = f"{PATH}.adapters.modules[{at}].{'name' if one.name else 'model'}"
+            yield Fault(path, "adapter-name-taken", f"{name} is what another model here is called", "give it a name")
+        taken.add(name)
+    for field, value in (("maxActive", adapters.max_active), ("maxRank", adapters.max_rank)):
+        if value is not None and not adapters.modules:
+            yield Fault(f"{PATH}.adapters.{field}", "no-effect", "there are no adapters", "modules: [...]", "warning")
+    length, batched = engine.model.max_length, scheduler.max_batched_tokens
+    if length is not None and batched is not None and batched < length and engine.model.runner == "pooling":
+        yield Fault(
+            f"{PATH}.scheduler.maxBatchedTokens", "batch-under-length",
+            f"{batched} tokens at once are fewer than the {length} of maxLength, and vectors are not made in pieces",
+            f"maxBatchedTokens: {length}, or a maxLength not above it",
+        )  # fmt: skip
+
+
 def _check_args(engine: Vllm) -> Iterator[Fault]:
-    declared = {
-        spelling.removeprefix("--"): path
-        for path, flag, _ in flags(engine, PATH)
-        for spelling in (flag.name, flag.off)
-        if spelling
-    } | {"enable-auto-tool-choice": f"{PATH}.server.toolParser"}
+    declared = {flag.removeprefix("--"): path for flag, path in declarable(Vllm, PATH).items()} | {
+        "enable-auto-tool-choice": f"{PATH}.server.toolParser",
+        "allowed-origins": f"{PATH}.server.corsOrigins",
+        "speculative-config": f"{PATH}.draft",
+        "enable-lora": f"{PATH}.adapters.modules",
+        "lora-modules": f"{PATH}.adapters.modules",
+    }
     for name, value in engine.args.items():
         at, plain = f"{PATH}.args.{name}", name.lstrip("-").replace("_", "-")
         if name.startswith("-"):

@@ -8,7 +8,11 @@ from nexus_ctl.engines.loaded import Answers, Unlike, fact, number
 from nexus_ctl.resources.deployment import DeploymentSpec
 
 MODELS = "/v1/models"
-READS = (MODELS,)
+
+
+def reads(spec: DeploymentSpec) -> tuple[str, ...]:
+    """The paths to ask."""
+    return (MODELS,)
 
 
 def unlike(spec: DeploymentSpec, answers: Answers) -> tuple[Unlike, ...]:

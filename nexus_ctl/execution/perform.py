@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import assert_never
 
-from nexus_ctl.errors import Bug, Conflict, NameInUse, NotFound, Refused, Retryable
+from nexus_ctl.errors import Bug, Conflict, NameInUse, NotFound, Refused, Retryable, Terminal
 from nexus_ctl.execution.world import World
 from nexus_ctl.planning.action import (
     Action,
@@ -113,7 +113,10 @@ def _with_files(action: CreateReplica, world: World) -> Replica:
         if artifact is None:
             raise Retryable(f"the file of Model/{model} is not in the cache any more", hint="nexusctl apply")
         files[model] = artifact.files or (artifact.path,)
-    return replace(action.replica, launch=with_files(action.replica.launch, files))
+    try:
+        return replace(action.replica, launch=with_files(action.replica.launch, files))
+    except ValueError as error:
+        raise Terminal(str(error), hint="say which by file", code="model-file-unclear") from error
 
 
 def _unless_gone(call: Callable[[], None]) -> None:

@@ -7,15 +7,15 @@ is not reported again; one cause, one diagnostic.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from nexus_ctl.engines import table as engines
 from nexus_ctl.manifest.document import Document, nearest
-from nexus_ctl.manifest.faults import dotted
 from nexus_ctl.manifest.nodes import Faults, Path, Place, find, key_of
-from nexus_ctl.resources.declared import dependencies, references
+from nexus_ctl.resources.declared import dependencies, dotted, references
 from nexus_ctl.resources.deployment import DeploymentSpec
 from nexus_ctl.resources.envelope import DEPENDS_ON, RENAMED_FROM, Ref, Resource
 from nexus_ctl.resources.route import RouteSpec
@@ -44,6 +44,8 @@ def check(declared: Mapping[Ref, Declared], named: Collection[Ref], faults: Faul
     _public_names(declared, faults)
     _renames(declared, named, faults)
     _engines(declared, faults)
+    _files(declared, faults)
+    _routes(declared, faults)
 
 
 def _uses(one: Declared) -> Iterator[tuple[Path, Ref]]:
@@ -143,10 +145,57 @@ def _engines(declared: Mapping[Ref, Declared], faults: Faults) -> None:
         if not isinstance(spec, DeploymentSpec):
             continue
         for fault in engines.check(spec):
-            path = tuple(fault.path.split("."))
+            path = _parts(fault.path)
             by_key = path[-2] in ("args", "env") and fault.code not in ABOUT_THE_VALUE
             place = key_of(one.document.node, path) if by_key else one.place(path)
             faults(place.fault(fault.code, fault.detail, path=fault.path, hint=fault.hint, severity=fault.severity))
+
+
+def _parts(path: str) -> Path:
+    """`spec.engine.llamaCpp.adapters[0].scale` as steps through the document."""
+    return tuple(int(part[1:-1]) if part.startswith("[") else part for part in re.findall(r"\[\d+\]|[^.\[\]]+", path))
+
+
+def _files(declared: Mapping[Ref, Declared], faults: Faults) -> None:
+    """`file` chooses among the files of a hub repository; every other source gives one."""
+    for one in declared.values():
+        if not isinstance(one.resource.spec, DeploymentSpec):
+            continue
+        for path, ref in references(one.resource.spec):
+            model = declared.get(ref)
+            at: Path = ("spec", *(("engine", "llamaCpp") if path == ("model",) else path[:-1]), "file")
+            if model is None or ref.kind != "Model" or model.resource.spec.source.hugging_face is not None:
+                continue
+            place = one.place(at)
+            if find(one.document.node, at)[0] is not find(one.document.node, at[:-1])[0]:
+                words = f"{ref} is a single file"
+                hint = "leave it out"
+                faults(place.fault("no-effect", words, path=dotted(at), hint=hint, severity="warning"))
+
+
+def _routes(declared: Mapping[Ref, Declared], faults: Faults) -> None:
+    """A Route with a preset, or with another backend that generates, is one for conversations."""
+    vectors = {
+        ref.name: isinstance(one.resource.spec, DeploymentSpec) and engines.makes_vectors(one.resource.spec)
+        for ref, one in declared.items()
+        if ref.kind == "Deployment"
+    }
+    for one in declared.values():
+        spec = one.resource.spec
+        if not isinstance(spec, RouteSpec):
+            continue
+        kinds = [vectors.get(backend.deployment) for backend in spec.backends]
+        if spec.preset is None and False not in kinds:
+            continue
+        for at, backend in enumerate(spec.backends):
+            if vectors.get(backend.deployment):
+                path: Path = ("spec", "backends", at, "deployment")
+                words = f"Deployment/{backend.deployment} serves vectors or scores, not answers"
+                hint = "give it a Route of its own, without a preset"
+                fault = one.place(path).fault(
+                    "chat-to-vectors", words, path=dotted(path), hint=hint, severity="warning"
+                )
+                faults(fault)
 
 
 def check_settings(settings: StackSpec, place: Place, faults: Faults) -> None:

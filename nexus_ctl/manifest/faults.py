@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 from nexus_ctl.errors import Diagnostic
 from nexus_ctl.manifest.document import nearest
 from nexus_ctl.manifest.nodes import TRUTH_WORDS, Map, Node, Path, Scalar, Sequence, find
+from nexus_ctl.resources.declared import dotted
 from nexus_ctl.resources.field import Row, Spec, field_table, type_name
 
 _RANGE = {
@@ -35,11 +36,6 @@ _SPOKEN |= {"number": "a number", "path": "a path, as text"}
 def with_article(type_words: str) -> str:
     """`list of string` as it reads after "wants"."""
     return _SPOKEN.get(type_words, type_words if type_words.startswith("one of") else f"a {type_words}")
-
-
-def dotted(path: Path) -> str:
-    """`("spec", "backends", 0, "weight")` as people write it: `spec.backends[0].weight`."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
 
 
 def spec_faults(errors: Iterable[ErrorDetails], spec: type[Spec], document: Node) -> list[Diagnostic]:

@@ -15,8 +15,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from nexus_ctl.manifest.document import FIELDS, Document, nearest
-from nexus_ctl.manifest.faults import dotted, expected, spec_faults
+from nexus_ctl.manifest.faults import expected, spec_faults
 from nexus_ctl.manifest.nodes import TRUTH_WORDS, Faults, Map, Node, Path, Scalar, Sequence, find, plain
+from nexus_ctl.resources.declared import dotted
 from nexus_ctl.resources.envelope import (
     ANNOTATIONS,
     DEPENDS_ON,

@@ -7,7 +7,7 @@ whatever files, order or spelling they were written in.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -55,6 +55,17 @@ def references(spec: Spec) -> Iterator[tuple[tuple[str | int, ...], Ref]]:
         else:
             for path, inner in _specs(value):
                 yield from (((shape.key, *path, *below), ref) for below, ref in references(inner))
+
+
+def dotted(path: Iterable[str | int]) -> str:
+    """`("spec", "backends", 0, "weight")` as people write it: `spec.backends[0].weight`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
+
+
+def models_of(spec: Spec) -> Mapping[str, str]:
+    """The names of the Models that a spec refers to, by the path of the reference (`spec.engine.llamaCpp.draft.model`),
+    in the order declared."""
+    return {dotted(("spec", *path)): ref.name for path, ref in references(spec) if ref.kind == "Model"}
 
 
 @cache

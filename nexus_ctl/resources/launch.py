@@ -7,27 +7,34 @@ runtime replaces by its `source`. Text that merely contains braces, such as a ch
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
 from nexus_ctl.resources.secret import ValueFrom
 
 HOST = "{host}"
 PORT = "{port}"
+GGUF = ".gguf"
+_SPLIT = re.compile(r"-\d{5}-of-\d{5}\.gguf$")
 
 
 @dataclass(frozen=True, slots=True)
 class Mount:
     """A file of the host that the engine reads, always read-only.
 
-    `model` names the Model whose artifact is meant; its path is only known once it is fetched, so execution fills
-    `source` in. For any other file `source` is given and `model` empty.
+    `model` names the Model whose artifact is meant and `file` which of its files (a pattern; empty = there is one);
+    the path is only known once it is fetched, so execution fills `source` in. For any other file `source` is given and
+    `model` empty. A target that does not end in `.gguf` stands for all files of the Model.
     """
 
     target: str
     source: str = ""
     model: str = ""
+    file: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,18 +117,55 @@ class LaunchSpec:
 def with_files(launch: LaunchSpec, files: Mapping[str, Sequence[str]]) -> LaunchSpec:
     """`launch` with the files of its models in place, by model name.
 
-    One file takes the mount's target. Several (a split GGUF) go side by side, under their own names, into a folder in
-    the target's stead: engines find the later parts by the first one's name.
+    One file takes the mount's target. The parts of a split GGUF go side by side, under their own names, into a folder
+    in the target's stead: engines find the later parts by the first one's name. Other files together make the target a
+    folder. Raises ValueError where it is not clear which file is meant.
     """
     mounts: list[Mount] = []
-    renamed: dict[str, str] = {}
+    argv = launch.argv
     for mount in launch.mounts:
-        parts = files.get(mount.model, ()) if mount.model else ()
+        parts = meant(files.get(mount.model, ()), mount) if mount.model else ()
         if len(parts) > 1:
-            folder = PurePosixPath(mount.target).with_suffix("")
-            placed = [replace(mount, target=str(folder / PurePosixPath(part).name), source=part) for part in parts]
-            renamed[mount.target] = placed[0].target
+            above = os.path.commonpath([os.path.dirname(part) for part in parts])
+            folder = PurePosixPath(mount.target.removesuffix(GGUF))
+            placed = [replace(mount, target=str(folder / os.path.relpath(part, above)), source=part) for part in parts]
+            if all(map(_SPLIT.search, parts)):
+                argv = tuple(renamed(word, mount.target, placed[0].target) for word in argv)
             mounts += placed
         else:
             mounts.append(replace(mount, source=parts[0]) if parts else mount)
-    return replace(launch, argv=tuple(renamed.get(word, word) for word in launch.argv), mounts=tuple(mounts))
+    return replace(launch, argv=argv, mounts=tuple(mounts))
+
+
+def meant(files: Sequence[str], mount: Mount) -> tuple[str, ...]:
+    """The files of its Model that a mount means. Raises ValueError as `chosen` does."""
+    try:
+        return chosen(files, mount.file) if mount.target.endswith(GGUF) else tuple(files)
+    except ValueError as error:
+        raise ValueError(f"Model/{mount.model}: {error}") from error
+
+
+def chosen(files: Sequence[str], pattern: str = "") -> tuple[str, ...]:
+    """Of a Model's files the one that is meant, or all parts of one split GGUF; a single file whatever it is called.
+
+    Raises ValueError, naming the files, where the pattern (any GGUF when empty) leaves none or more than one.
+    """
+    if len(files) <= 1:
+        return tuple(files)
+    families: dict[str, list[str]] = {}
+    for path in files:
+        families.setdefault(_SPLIT.sub(GGUF, path), []).append(path)
+    wanted = pattern or f"*{GGUF}"
+    meant = [
+        family for family in families.values() if any(fnmatchcase(os.path.basename(path), wanted) for path in family)
+    ]
+    if len(meant) == 1:
+        return tuple(meant[0])
+    names = ", ".join(sorted(os.path.basename(family[0]) for family in meant or families.values()))
+    raise ValueError(f"{'several' if meant else 'no'} files match {wanted}: {names}")
+
+
+def renamed(word: str, path: str, to: str) -> str:
+    """A word of a command line with one path in another's stead, where it stands alone or between other signs (`P:0.5`,
+    `a=P`); never as a part of a longer path."""
+    return to.join(re.split(rf"(?<![\w./-]){re.escape(path)}(?![\w./-])", word))

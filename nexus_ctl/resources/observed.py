@@ -97,6 +97,8 @@ class ObservedDeployment:
     """Why a secret could not be read."""
     header: GgufHeader | None = None
     """Of the model's file, read only where a replica is to be made."""
+    beside: Mapping[str, GgufHeader] = field(default_factory=dict)
+    """Of the files that come along (draft, adapters, projector), by the path of the reference."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from nexus_ctl.resources.field import REPLACE, Spec, as_map
-from nexus_ctl.resources.llama_cpp import Flag
+from nexus_ctl.resources.field import REPLACE, REPLACED_BY_CONTENT, Spec, as_map, refers_to
+from nexus_ctl.resources.flag import Flag
+
+Origin = Annotated[str, Field(pattern=r"^(\*|[a-z][a-z0-9+.-]*://[^,\s/]+)$")]
 
 
 class VllmModel(Spec):
@@ -23,6 +25,8 @@ class VllmModel(Spec):
     """Type of weights and activations."""
     quantization: Annotated[str | None, Flag("--quantization")] = None
     """Method by which the weights are quantized, where the model's own configuration does not say."""
+    runner: Annotated[Literal["auto", "generate", "pooling"] | None, Flag("--runner")] = None
+    """Whether the model generates, or makes vectors and scores (`pooling`)."""
     trust_remote_code: Annotated[bool, Flag("--trust-remote-code")] = False
     """Run Python code that comes with the model."""
 
@@ -36,6 +40,8 @@ class VllmCache(Spec):
     """Element type of the KV cache."""
     prefix_caching: Annotated[bool | None, Flag("--enable-prefix-caching", off="--no-enable-prefix-caching")] = None
     """Reuse the cache of common beginnings."""
+    cpu_offload_gib: Annotated[float | None, Flag("--cpu-offload-gb"), Field(ge=0)] = None
+    """GiB of weights per GPU that stay in main memory; slower."""
 
 
 class VllmParallel(Spec):
@@ -58,6 +64,47 @@ class VllmScheduler(Spec):
     """Do not compile; starts faster, runs slower."""
 
 
+class VllmDraft(Spec):
+    """Speculative decoding: several tokens are guessed, and checked at once."""
+
+    model: Annotated[str | None, refers_to(REPLACED_BY_CONTENT, "Model")] = None
+    """Name of the Model that guesses; none for `ngram`, and for a model that carries its own head (`mtp`)."""
+    method: Literal["draft_model", "eagle", "eagle3", "medusa", "mtp", "ngram"] = "draft_model"
+    """How is guessed."""
+    n_max: Annotated[int, Field(ge=1, le=1024)] = 3
+    """Tokens guessed at once."""
+
+    @model_validator(mode="after")
+    def _model_where_one_guesses(self) -> VllmDraft:
+        if (self.model is None) != (self.method in WITHOUT_MODEL):
+            needs = "takes no model" if self.method in WITHOUT_MODEL else "needs a model"
+            raise ValueError(f"method {self.method} {needs}")
+        return self
+
+
+WITHOUT_MODEL = ("mtp", "ngram")
+
+
+class VllmAdapter(Spec):
+    """A LoRA adapter: a folder as the Hugging Face hub holds it."""
+
+    model: Annotated[str, refers_to(REPLACED_BY_CONTENT, "Model")]
+    """Name of the Model that is the adapter."""
+    name: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,126}$")] = None
+    """What requests call it; the Model's name when left out."""
+
+
+class VllmAdapters(Spec):
+    """LoRA adapters."""
+
+    modules: list[VllmAdapter] = []
+    """The adapters, each a model of its own to those who ask."""
+    max_active: Annotated[int | None, Flag("--max-loras"), Field(ge=1)] = None
+    """Adapters in one batch at most; vLLM's default is 1."""
+    max_rank: Annotated[Literal[1, 8, 16, 32, 64, 128, 256, 320, 512] | None, Flag("--max-lora-rank")] = None
+    """The largest rank of any of them; vLLM's default is 16."""
+
+
 class VllmServer(Spec):
     """The HTTP side."""
 
@@ -67,6 +114,8 @@ class VllmServer(Spec):
     """Parser of the model's tool calls; also turns automatic tool choice on."""
     reasoning_parser: Annotated[str | None, Flag("--reasoning-parser")] = None
     """Parser of the model's reasoning."""
+    cors_origins: list[Origin] = []
+    """Web pages whose scripts may read what the engine itself answers; none. vLLM's own default is every page."""
 
 
 class Vllm(Spec):
@@ -82,6 +131,10 @@ class Vllm(Spec):
     """Several GPUs."""
     scheduler: Annotated[VllmScheduler, REPLACE] = VllmScheduler()
     """Batching."""
+    draft: Annotated[VllmDraft | None, REPLACE] = None
+    """Speculative decoding."""
+    adapters: Annotated[VllmAdapters, REPLACE] = VllmAdapters()
+    """LoRA adapters."""
     server: Annotated[VllmServer, REPLACE] = VllmServer()
     """The HTTP side."""
     args: Annotated[dict[str, str | int | float | bool], as_map(REPLACE)] = {}

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from tests.docs.pages import ROOT
 
 
-def words_given(name: str, *folders: str, keyword: str = "") -> set[str]:
-    """Every text that calls of `name` in these folders are given: as `keyword`, or else as first argument.
+def words_given(name: str, *folders: str, keyword: str = "", position: int = 0) -> set[str]:
+    """Every text that calls of `name` in these folders are given: as `keyword`, or else as argument number `position`.
 
     A variable stands for the texts that its module assigns to it. An empty `name` means any call.
     """
@@ -17,7 +17,7 @@ def words_given(name: str, *folders: str, keyword: str = "") -> set[str]:
     for tree in _modules(folders):
         assigned = _assigned(tree)
         for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
-            given = _keyword(call, keyword) if keyword else call.args[0] if call.args else None
+            given = _keyword(call, keyword) if keyword else dict(enumerate(call.args)).get(position)
             if given is not None and name in ("", _called(call)):
                 found |= _texts(given, assigned)
     return found - {""}

@@ -47,6 +47,12 @@ def test_every_error_code_has_a_way_out() -> None:
     assert "`manifest`" in text(TROUBLE)
 
 
+def test_every_fault_of_an_engine_has_a_summary() -> None:
+    codes = words_given("Fault", "nexus_ctl", position=1)
+    assert {"no-gpu", "draft-min-over-max", "file-says-otherwise"} <= codes
+    assert sorted(codes - SUMMARIES.keys()) == []
+
+
 def test_no_way_out_is_for_a_code_that_is_gone() -> None:
     kebab = {word for word in described(TROUBLE) if word.replace("-", "").isalpha() and word.islower()}
     assert sorted(kebab - _error_codes()) == []

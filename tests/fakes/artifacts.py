@@ -67,7 +67,7 @@ class FakeArtifacts:
             raise IntegrityError(f"{there.path} should be {request.sha256} but is {there.sha256}")
         return Offer(there.identity, there.size_bytes, there.origin)
 
-    def header(self, request: Request, token: str | None = None) -> GgufHeader | None:
+    def header(self, request: Request, token: str | None = None, file: str = "") -> GgufHeader | None:
         return self.headers.get(request.key)
 
     def partial_bytes(self, request: Request) -> int:

@@ -83,6 +83,37 @@ def write(shape: Shape, path: Path) -> Path:
     return path
 
 
+def adapter(base: Shape, path: Path, *, rank: int = 4, layers: int | None = None, value: float = 0.0) -> Path:
+    """Write a LoRA adapter for `base` that changes each layer's queries, every number of it `value`."""
+    writer = gguf.GGUFWriter(str(path), base.architecture)
+    writer.add_string("general.type", "adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", float(rank))
+    for layer in range(base.layers if layers is None else layers):
+        sizes = {"lora_a": (rank, base.embedding), "lora_b": (base.heads * base.head, rank)}
+        for end, size in sizes.items():
+            writer.add_tensor(f"blk.{layer}.attn_q.weight.{end}", np.full(size, value, dtype=np.float32))
+    return _closed(writer, path)
+
+
+def projector(width: int, path: Path) -> Path:
+    """Write a file that says of itself what a multimodal projector says; no engine would load it."""
+    writer = gguf.GGUFWriter(str(path), "clip")
+    writer.add_string("general.type", "mmproj")
+    writer.add_bool("clip.has_vision_encoder", True)
+    writer.add_uint32("clip.vision.projection_dim", width)
+    writer.add_tensor("mm.0.weight", np.zeros((width, 32), dtype=np.float32))
+    return _closed(writer, path)
+
+
+def _closed(writer: gguf.GGUFWriter, path: Path) -> Path:
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
 def _add(writer: gguf.GGUFWriter, key: str, value: Any) -> None:
     if isinstance(value, bool):
         writer.add_bool(key, value)

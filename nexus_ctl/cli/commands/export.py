@@ -46,6 +46,7 @@ def _services(workspace: Workspace) -> Iterator[Service]:
     from controllers.model import request_of
     from nexus_ctl.engines import table as engines
     from nexus_ctl.errors import UsageError
+    from nexus_ctl.resources.declared import models_of
     from nexus_ctl.resources.envelope import Ref
     from nexus_ctl.resources.launch import with_files
     from nexus_ctl.views.compose import Service
@@ -57,10 +58,15 @@ def _services(workspace: Workspace) -> Iterator[Service]:
         launch = engines.launch(deployment.spec)
         if not launch.image:
             raise UsageError(f"{ref} names no container image", code="no-image", hint="engine.custom.image")
-        artifact = world.artifacts.find(request_of(resources[Ref("Model", deployment.spec.model)].spec))
-        if artifact is None:
-            model = deployment.spec.model
-            raise UsageError(f"the file of Model/{model} is not here yet", hint="nexusctl apply", code="not-here")
-        launch = with_files(launch, {deployment.spec.model: artifact.files or (artifact.path,)})
+        files = {}
+        for model in models_of(deployment.spec).values():
+            artifact = world.artifacts.find(request_of(resources[Ref("Model", model)].spec))
+            if artifact is None:
+                raise UsageError(f"the file of Model/{model} is not here yet", hint="nexusctl apply", code="not-here")
+            files[model] = artifact.files or (artifact.path,)
+        try:
+            launch = with_files(launch, files)
+        except ValueError as error:
+            raise UsageError(f"{ref}: {error}", hint="say which by file", code="model-file-unclear") from error
         local = world.images.image(launch.image) if world.images is not None else None
         yield Service(ref.name, deployment.spec, launch, local.entrypoint if local is not None else None)

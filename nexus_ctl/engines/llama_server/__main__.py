@@ -14,7 +14,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from nexus_ctl.engines.llama_server.command_line import WrongWord, fill, read
+from nexus_ctl.engines.llama_server.command_line import WrongWord, fill, from_environment, read
 
 ENDING = {signal.SIGTERM, signal.SIGINT}
 MOST_CONTEXT = -1
@@ -25,7 +25,7 @@ def main(words: Sequence[str]) -> int:
     """Serves until told to end; the exit code: 0 told to, 1 cannot serve."""
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     try:
-        given = read(words)
+        given = read([*from_environment(os.environ), *words])
         import xllamacpp
 
         params = xllamacpp.CommonParams()

@@ -15,6 +15,8 @@ from functools import cache
 from importlib.resources import files
 
 SPELLING = re.compile(r"(?:^|, )(-[-\w.]+)")
+TRUE_WORDS = frozenset({"on", "enabled", "true", "1"})
+"""What an environment variable says for a flag to be there. Source: llama.cpp, common/arg.cpp, is_truthy."""
 RANGE = re.compile(r"(-?\d+)\.\.\.(-?\d+)")
 
 

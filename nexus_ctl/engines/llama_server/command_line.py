@@ -5,10 +5,10 @@ Speaks as llama-server does when a word is wrong. The rule: whatever cannot be h
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from nexus_ctl.engines.llama_server.arguments import Argument, Kind, by_spelling
+from nexus_ctl.engines.llama_server.arguments import TRUE_WORDS, Argument, Kind, arguments, by_spelling
 from nexus_ctl.engines.llama_server.flags import Setting, setting_of
 
 
@@ -18,6 +18,22 @@ class WrongWord(ValueError):
 
 Given = tuple[Argument, Setting, bool | str]
 """One argument as given: True or False for a flag or switch, else the word after it."""
+
+
+def from_environment(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """The words that the arguments' environment variables stand for; to be read before those of the command line."""
+    found: list[str] = []
+    for argument in arguments():
+        value = environ.get(argument.env) if argument.env.startswith("LLAMA_") and not argument.gone else None
+        if value is None:
+            continue
+        if argument.words:
+            found += [argument.name, value]
+        elif value.lower() in TRUE_WORDS:
+            found.append(argument.name)
+        elif argument.off_name:
+            found.append(argument.off_name)
+    return tuple(found)
 
 
 def read(words: Sequence[str]) -> tuple[Given, ...]:

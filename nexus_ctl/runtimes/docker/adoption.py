@@ -9,51 +9,47 @@ smells of a secret becomes a reference to the environment, and its value goes no
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from nexus_ctl.engines.flags import flags
-from nexus_ctl.engines.llama_cpp_args import OURS
-from nexus_ctl.engines.llama_server.arguments import Argument, Kind, arguments, by_spelling
+from nexus_ctl.engines.llama_server.arguments import arguments
 from nexus_ctl.errors import Terminal
-from nexus_ctl.resources.llama_cpp import LlamaCpp
 from nexus_ctl.resources.quantity import format_bytes_exact
+from nexus_ctl.runtimes.docker.adoption_llama import llama_companions, llama_fields, llama_flags
 from nexus_ctl.runtimes.docker.observation import limits_of
 
 API_VERSION = "nexus/v1"
 SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|PRIVATE_?KEY", re.IGNORECASE)
 DEFAULT_SHM_BYTES = 64 << 20
 DEFAULT_PORT = 8080
-TRUE_WORDS = frozenset({"on", "enabled", "true", "1"})
-"""Source: llama.cpp, common/arg.cpp, is_truthy."""
 
 
 def manifests_from_inspect(inspect: Mapping[str, Any], image: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
-    """A Model and a Deployment, as plain documents in the order to write them.
+    """The Models and the Deployment, as plain documents in the order to write them.
 
-    Raises Terminal where no model file of this machine can be found behind the command line.
+    Raises Terminal where no model file of this machine can be found behind a path of the command line.
     """
     name = re.sub(r"[^a-z0-9-]+", "-", inspect["Name"].lower()).strip("-")
     words = command(inspect)
     mounts = {mount["Destination"]: mount["Source"] for mount in inspect.get("Mounts") or ()}
     is_llama = runs_llama_server(inspect)
+    beside: dict[str, str] = {}
     if is_llama:
         given = given_flags(inspect, image)
         inside = given.get("--model", "")
-        engine = {"llamaCpp": {"image": inspect["Config"]["Image"], **_llama_fields(given)}}
+        companions, beside = llama_companions(given, name)
+        engine = {"llamaCpp": {"image": inspect["Config"]["Image"], **llama_fields(given, companions)}}
     else:
         inside = next((word for word in words for target in mounts if _within(word, target)), "")
         engine = {"custom": _custom(inspect, words, inside)}
-    source = next((mounts[t] + inside.removeprefix(t) for t in sorted(mounts, reverse=True) if _within(inside, t)), "")
-    if not source:
-        raise Terminal(f"{inspect['Name']}: no file of this machine is mounted where it reads its model ({inside!r})")
+    sources = {model: _source(path, mounts, inspect) for model, path in {f"{name}-model": inside, **beside}.items()}
     spec: dict[str, Any] = {"model": f"{name}-model", "engine": engine}
     for key, value in (("env", _env(inspect, image, is_llama)), ("resources", _resources(inspect["HostConfig"]))):
         spec |= {key: value} if value else {}
     spec |= {"container": value} if (value := _container(inspect)) else {}
     return (
-        _document("Model", f"{name}-model", {"source": {"path": source}}),
+        *(_document("Model", model, {"source": {"path": source}}) for model, source in sources.items()),
         _document("Deployment", name, spec),
     )
 
@@ -69,16 +65,8 @@ def runs_llama_server(inspect: Mapping[str, Any]) -> bool:
 
 
 def given_flags(inspect: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str, Any]:
-    """llama-server's flags by first long spelling, from its variables and then from its words, which win.
-
-    A switch that is off is False. Raises Terminal for a word that is no flag of llama-server.
-    """
-    by_variable = {argument.env: argument for argument in arguments() if argument.env}
-    variables = ((by_variable[name], value) for name, value in set_variables(inspect, image) if name in by_variable)
-    found = {argument.name: _from_variable(argument, value) for argument, value in variables}
-    return {name: value for name, value in found.items() if value is not None} | dict(
-        _llama_flags(command(inspect)[1:])
-    )
+    """llama-server's flags by first long spelling, from its variables and then from its words, which win."""
+    return llama_flags(set_variables(inspect, image), command(inspect)[1:])
 
 
 def set_variables(inspect: Mapping[str, Any], image: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -97,57 +85,16 @@ def _document(kind: str, name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
     return {"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": name}, "spec": dict(spec)}
 
 
+def _source(inside: str, mounts: Mapping[str, str], inspect: Mapping[str, Any]) -> str:
+    """The file of this machine that lies at a path of the container."""
+    found = next((mounts[t] + inside.removeprefix(t) for t in sorted(mounts, reverse=True) if _within(inside, t)), "")
+    if not found:
+        raise Terminal(f"{inspect['Name']}: no file of this machine is mounted where it reads its model ({inside!r})")
+    return found
+
+
 def _within(path: str, folder: str) -> bool:
     return bool(path) and PurePosixPath(path).is_relative_to(folder)
-
-
-def _llama_flags(words: Sequence[str]) -> Iterator[tuple[str, Any]]:
-    """(first long spelling, value) of each flag; a switch's off spelling is False. Other words: Terminal."""
-    rest = iter(words)
-    for word in rest:
-        spelling, given, value = word.partition("=") if word.startswith("--") else (word, "", "")
-        argument = by_spelling().get(spelling)
-        if argument is None or argument.words > 1:
-            raise Terminal(f"{word!r} of llama-server cannot be declared")
-        if argument.words == 0:
-            yield argument.name, spelling not in argument.off_names
-        else:
-            yield argument.name, _typed(argument, value if given else next(rest, ""))
-
-
-def _from_variable(argument: Argument, value: str) -> Any:
-    """The flag's value; None where the variable leaves it out."""
-    if argument.words:
-        return _typed(argument, value)
-    on = value.lower() in TRUE_WORDS
-    return on if on or argument.kind is Kind.SWITCH else None
-
-
-def _typed(argument: Argument, word: str) -> Any:
-    if argument.kind in (Kind.INTEGER, Kind.LAYERS) and re.fullmatch(r"-?\d+", word):
-        return int(word)
-    return float(word) if argument.kind is Kind.NUMBER else word
-
-
-def _llama_fields(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The flags as fields, the others as raw `args`."""
-    canonical = {
-        by_spelling()[flag.name or flag.off].name: path.split(".")[1:] for path, flag, _ in flags(LlamaCpp(), "")
-    }
-    fields: dict[str, Any] = {}
-    raw: dict[str, Any] = {}
-    for name, value in given.items():
-        if name in OURS:
-            continue
-        if name not in canonical:
-            raw[name.removeprefix("--")] = value
-            continue
-        place = fields
-        *groups, leaf = canonical[name]
-        for group in groups:
-            place = place.setdefault(group, {})
-        place[leaf] = [float(part) for part in str(value).split(",")] if leaf == "tensorSplit" else value
-    return fields | ({"args": raw} if raw else {})
 
 
 def _custom(inspect: Mapping[str, Any], words: Sequence[str], inside: str) -> dict[str, Any]:

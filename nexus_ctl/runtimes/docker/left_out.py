@@ -11,6 +11,7 @@ from typing import Any
 
 from nexus_ctl.engines.llama_cpp_args import OURS
 from nexus_ctl.runtimes.docker.adoption import command, given_flags, is_secret, runs_llama_server, set_variables
+from nexus_ctl.runtimes.docker.adoption_llama import llama_companions
 
 FROM_ELSEWHERE = frozenset({"--model", "--host", "--port", "--alias"})
 """Flags of ours that come back by themselves, or that have a note of their own."""
@@ -45,11 +46,13 @@ def _ports(inspect: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _mounts(inspect: Mapping[str, Any], flags: Mapping[str, Any]) -> Iterator[str]:
-    words = [str(flags["--model"])] if "--model" in flags else command(inspect)
+    words = (
+        [str(flags["--model"]), *llama_companions(flags, "")[1].values()] if "--model" in flags else command(inspect)
+    )
     for mount in inspect.get("Mounts") or ():
         target = mount["Destination"]
         if not any(word == target or word.startswith(target.rstrip("/") + "/") for word in words):
-            yield f"its mount {mount.get('Source') or mount.get('Name', '')} -> {target}: only the model is mounted"
+            yield f"its mount {mount.get('Source') or mount.get('Name', '')} -> {target}: only models are mounted"
 
 
 def _host(host: Mapping[str, Any]) -> Iterator[str]:

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nexus_ctl.errors import Refused, Retryable
-from nexus_ctl.resources.launch import HOST, PORT, LaunchSpec
+from nexus_ctl.resources.launch import HOST, PORT, LaunchSpec, renamed
 from nexus_ctl.runtimes.process import supervisor
 
 LOOPBACK = "127.0.0.1"
@@ -50,8 +50,7 @@ def _fill(word: str, host: str, launch: LaunchSpec) -> str:
     if word in listen:
         return listen[word]
     for mount in launch.mounts:
-        parts = re.split(rf"(?<![\w./-]){re.escape(mount.target)}(?![\w./-])", word)
-        word = mount.source.join(parts)
+        word = renamed(word, mount.target, mount.source)
     return word
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from nexus_ctl.engines.flags import flags
+from nexus_ctl.engines.flags import declarable
 from nexus_ctl.engines.llama_server.arguments import Argument, Kind, arguments, by_spelling
 from nexus_ctl.engines.llama_server.command_line import WrongWord, read
 from nexus_ctl.engines.llama_server.flags import SETTINGS, unsupported_flags
@@ -168,8 +168,10 @@ def test_rows_set_the_right_value(
 
 
 def test_every_flag_that_we_render_is_honoured() -> None:
-    rendered = {name for _, flag, _ in flags(LlamaCpp(), "") for name in (flag.name, flag.off) if name}
-    assert rendered | {"--model", "--alias", "--host", "--port"} <= set(by_spelling()) - unsupported_flags()
+    rendered = {*declarable(LlamaCpp, ""), "--model", "--alias", "--host", "--port", "--lora-scaled", "--mmproj"}
+    rendered |= {"--spec-draft-model", "--spec-type"}
+    devices = {"--device", "--spec-draft-device"}
+    assert rendered - (set(by_spelling()) - unsupported_flags()) == devices, "a build for the CPU alone"
 
 
 def test_user_sampling_is_marked_as_the_user_s(filled: dict[str, tuple[list[Any], list[Any], int]]) -> None:

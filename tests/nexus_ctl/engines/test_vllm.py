@@ -28,7 +28,7 @@ def test_launch_of_a_minimal_deployment() -> None:
     assert table.launch(a_spec()) == LaunchSpec(
         argv=(
             *("vllm", "serve", "/models/qwen", "--served-model-name", "qwen"),
-            *("--host", "{host}", "--port", "{port}"),
+            *("--host", "{host}", "--port", "{port}", "--allowed-origins", "[]"),
         ),
         env=ENV,
         mounts=(Mount(target="/models/qwen", model="qwen"),),
@@ -63,7 +63,7 @@ def test_launch_of_everything_declared() -> None:
         *("--tensor-parallel-size", "2", "--pipeline-parallel-size", "1"),
         *("--max-num-seqs", "64", "--max-num-batched-tokens", "4096", "--enforce-eager"),
         *("--chat-template", "x", "--tool-call-parser", "hermes", "--reasoning-parser", "qwen3"),
-        *("--enable-auto-tool-choice", "--disable-log-requests", "--seed", "7"),
+        *("--enable-auto-tool-choice", "--allowed-origins", "[]", "--disable-log-requests", "--seed", "7"),
     )
     assert launch.env == {**ENV, "HOME": "/home"}
     assert list(launch.secret_env) == ["HF_TOKEN"]
@@ -93,11 +93,60 @@ def test_launch_of_everything_declared() -> None:
             [("spec.engine.vllm.args.enable-auto-tool-choice", "flag-has-a-field", "error")],
         ),
         (a_spec({"args": {"--seed": 1}}), [("spec.engine.vllm.args.--seed", "unknown-flag", "error")]),
+        (
+            a_spec({"args": {"allowed-origins": '["*"]'}}),
+            [("spec.engine.vllm.args.allowed-origins", "flag-has-a-field", "error")],
+        ),
+        (
+            a_spec({"args": {"speculative_config": "{}"}}),
+            [("spec.engine.vllm.args.speculative_config", "flag-has-a-field", "error")],
+        ),
+        (
+            a_spec({"adapters": {"modules": [{"model": "a"}, {"model": "b", "name": "a"}]}}),
+            [("spec.engine.vllm.adapters.modules[1].name", "adapter-name-taken", "error")],
+        ),
+        (a_spec({"adapters": {"maxRank": 8}}), [("spec.engine.vllm.adapters.maxRank", "no-effect", "warning")]),
+        (
+            a_spec({"model": {"runner": "pooling", "maxLength": 512}, "scheduler": {"maxBatchedTokens": 256}}),
+            [("spec.engine.vllm.scheduler.maxBatchedTokens", "batch-under-length", "error")],
+        ),
         (a_spec({"args": {"seed": False}}), [("spec.engine.vllm.args.seed", "no-effect", "warning")]),
     ],
 )
 def test_faults(spec: DeploymentSpec, found: list[tuple[str, str, str]]) -> None:
     assert faults(spec) == found
+
+
+def test_launch_of_a_model_with_draft_and_adapters() -> None:
+    engine = {
+        "draft": {"model": "small", "nMax": 5},
+        "adapters": {
+            "modules": [{"model": "tone"}, {"model": "law", "name": "acme/law"}],
+            "maxActive": 2,
+            "maxRank": 32,
+        },
+        "server": {"corsOrigins": ["https://chat.example.org"]},
+    }
+    launch = table.launch(a_spec(engine))
+    assert launch.argv[9:] == (
+        *("--max-loras", "2", "--max-lora-rank", "32"),
+        "--speculative-config",
+        '{"model": "/models/draft/small", "method": "draft_model", "num_speculative_tokens": 5}',
+        *("--enable-lora", "--lora-modules", "tone=/models/adapter/0-tone", "acme/law=/models/adapter/1-law"),
+        *("--allowed-origins", '["https://chat.example.org"]'),
+    )
+    assert {mount.target: mount.model for mount in launch.mounts} == {
+        "/models/qwen": "qwen",
+        "/models/adapter/0-tone": "tone",
+        "/models/adapter/1-law": "law",
+        "/models/draft/small": "small",
+    }
+
+
+@pytest.mark.parametrize("draft", [{"method": "ngram", "model": "m"}, {"method": "eagle3"}, {}])
+def test_a_draft_has_a_model_exactly_where_one_guesses(draft: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"takes no model|needs a model"):
+        a_spec({"draft": draft})
 
 
 def test_exactly_one_of_count_and_ids() -> None:

@@ -1,0 +1,71 @@
+"""The model files that a deployment's replicas read: their headers, and what they say against the declared fields.
+
+`headers` reads, while observing and only where a replica is to be made; the rest is pure and called by the plan. The
+rule: what cannot be read is left out; the Model's own plan says what is wrong with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from controllers.base import Scene
+from nexus_ctl.engines import table as engines
+from nexus_ctl.engines.llama_cpp_companions import companions
+from nexus_ctl.engines.llama_cpp_fields import PATH
+from nexus_ctl.engines.llama_cpp_headers import SERVED
+from nexus_ctl.errors import ActionError
+from nexus_ctl.execution.world import World
+from nexus_ctl.planning.change import Reason
+from nexus_ctl.resources.artifact import Request
+from nexus_ctl.resources.deployment import DeploymentSpec
+from nexus_ctl.resources.launch import meant
+from nexus_ctl.resources.observed import ObservedDeployment, ObservedModel
+from nexus_ctl.resources.weights import GgufHeader
+
+
+def headers(world: World, scene: Scene, spec: DeploymentSpec) -> Mapping[str, GgufHeader]:
+    """By the path of the reference: `spec.model`, `spec.engine.llamaCpp.draft.model`."""
+    engine = spec.engine.llama_cpp
+    files = {SERVED: (spec.model, engine.file if engine is not None else None)}
+    if engine is not None:
+        files |= {f"{PATH}.{one.path}.model": (one.mount.model, one.mount.file) for one in companions(engine)}
+    found = {}
+    for path, (name, file) in files.items():
+        request = scene.models.get(name, ObservedModel()).request
+        header = _header(world, request, file or "") if request is not None else None
+        if header is not None:
+            found[path] = header
+    return found
+
+
+def known_headers(observed: ObservedDeployment) -> Mapping[str, GgufHeader]:
+    """The same, of what was observed."""
+    return {**({SERVED: observed.header} if observed.header is not None else {}), **observed.beside}
+
+
+def _header(world: World, request: Request, file: str) -> GgufHeader | None:
+    token = request.source.token
+    try:
+        return world.artifacts.header(request, world.secret(token.value_from) if token is not None else None, file)
+    except ActionError:
+        return None
+
+
+def wrong_files(spec: DeploymentSpec, observed: ObservedDeployment, scene: Scene) -> list[Reason]:
+    """Where it is not clear which file is meant, and files that do not go together."""
+    reasons = []
+    for mount in engines.launch(spec).mounts:
+        artifact = scene.models.get(mount.model, ObservedModel()).artifact
+        try:
+            meant(artifact.files if artifact is not None else (), mount)
+        except ValueError as error:
+            reasons.append(Reason("model_file_unclear", "spec.engine", detail=f"{error}; say which by file"))
+    faults = engines.check_headers(spec, known_headers(observed))
+    errors = (fault for fault in faults if fault.severity == "error")
+    return reasons + [Reason("file_says_otherwise", one.path, detail=f"{one.detail}; {one.hint}") for one in errors]
+
+
+def doubts(spec: DeploymentSpec, observed: ObservedDeployment) -> tuple[str, ...]:
+    """What the headers of the files make doubtful."""
+    faults = engines.check_headers(spec, known_headers(observed))
+    return tuple(f"warning: {one.path}: {one.detail}; {one.hint}" for one in faults if one.severity == "warning")
