@@ -17,6 +17,7 @@ from nexus_ctl.planning.replicas import changing
 from nexus_ctl.planning.rollout import Incoming
 from nexus_ctl.planning.running import Learned, as_launched, candidates, runs
 from nexus_ctl.planning.seats import Claimant, Seated, assign
+from nexus_ctl.resources.declared import models_of
 from nexus_ctl.resources.deployment import DeploymentSpec
 from nexus_ctl.resources.device import Device
 from nexus_ctl.resources.envelope import Ref, Resource
@@ -60,8 +61,8 @@ def _may_be_made(resource: Resource[DeploymentSpec], observed: ObservedDeploymen
     """Whether a replica would be made at all; what is held up by something else claims nothing."""
     recorded = scene.recorded.get(resource.ref)
     suspended = resource.spec.suspend or (recorded is not None and recorded.suspended)
-    model = scene.models.get(resource.spec.model, ObservedModel())
-    return not suspended and not observed.error and bool(model.identity)
+    models = (scene.models.get(name, ObservedModel()) for name in models_of(resource.spec).values())
+    return not suspended and not observed.error and all(model.identity for model in models)
 
 
 def _claimant(
@@ -77,7 +78,9 @@ def _claimant(
     known = spec.resources.gpus is not None or scene.machine.free_bytes is not None
     return Claimant(
         ref=resource.ref,
-        runs=runs(spec, observed.header, model_bytes(spec, scene), devices, learned(spec, scene)) if known else (),
+        runs=runs(spec, observed.header, model_bytes(spec, scene), devices, learned(spec, scene), observed.beside)
+        if known
+        else (),
         strategy=spec.placement.strategy or scene.placement.strategy,
         priority=spec.placement.priority,
         pins=tuple(device.id for device in devices) if gpus is not None and gpus.ids is not None else (),
@@ -88,13 +91,20 @@ def _claimant(
 
 
 def model_bytes(spec: DeploymentSpec, scene: Scene) -> int | None:
-    """Size of the model's files, here or offered; None when unknown."""
-    model = scene.models.get(spec.model, ObservedModel())
-    return model.artifact.size_bytes if model.artifact else model.offer.size_bytes if model.offer else None
+    """Size of the files of all its models, here or offered; None when one is unknown."""
+    sizes = []
+    for name in sorted(set(models_of(spec).values())):
+        model = scene.models.get(name, ObservedModel())
+        sizes.append(model.artifact.size_bytes if model.artifact else model.offer.size_bytes if model.offer else None)
+    known = [size for size in sizes if size is not None]
+    return sum(known) if len(known) == len(sizes) else None
 
 
 def learned(spec: DeploymentSpec, scene: Scene) -> Learned:
-    """Earlier starts of the same model by the same build of the engine."""
+    """Earlier starts of the same model by the same build of the engine. None where other models come along: an engine
+    reports the buffers of all of them together."""
+    if len(models_of(spec)) > 1:
+        return Learned()
     model = scene.models.get(spec.model, ObservedModel()).identity
     image = scene.images.get(engines.launch(spec).image)
     build = image.identity if image is not None else scene.capabilities.engine_build

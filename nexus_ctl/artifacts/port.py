@@ -29,8 +29,8 @@ class Artifacts(Protocol):
     def header(self, request: Request, token: str | None = None, file: str = "") -> GgufHeader | None:
         """The model's header: from disk where the file is here, else by a few range requests, before any download.
 
-        Of what is yet to be built, the header that it will have. `file` says which of several files is meant. None where
-        there is none to be had: not a GGUF, an unclear choice, a source without ranges, or one that does not answer.
+        Of what is yet to be built, the header that it will have. `file` says which of several files is meant. None
+        where there is none to be had: not a GGUF, an unclear choice, a source without ranges, or one that does not answer.
         """
         ...
 

@@ -30,7 +30,7 @@ SAMPLING: Mapping[str, str] = {
         for name in (
             *("temperature", "top_k", "top_p", "min_p", "typical_p", "repeat_penalty", "repeat_last_n"),
             *("presence_penalty", "frequency_penalty", "dry_multiplier", "dry_base", "dry_allowed_length"),
-            *("xtc_probability", "xtc_threshold", "mirostat", "max_tokens", "seed"),
+            *("xtc_probability", "xtc_threshold", "mirostat", "seed"),
         )
     },
     "mirostat_learning_rate": "mirostat_eta",

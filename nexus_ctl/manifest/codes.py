@@ -80,6 +80,7 @@ SUMMARIES: Mapping[str, str] = {
     "adapter-name-taken": "an adapter has the name of another model of its engine",
     "batch-under-length": "long texts will be refused",
     "file-says-otherwise": "a field does not go with the files it is for",
+    "memory-is-a-guess": "what a replica takes of a GPU is not known",
     "no-gpu": "an engine that needs a GPU gets none",
     "placeholder-in-a-word": "a placeholder is not filled in here",
     "port-not-used": "a command does not say which port to listen on",

@@ -8,13 +8,41 @@ Source: llama.cpp common/speculative.cpp, src/llama-adapter.cpp, tools/mtmd; the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
-from nexus_ctl.resources.memory import Basis, Estimate, Part, PartKind
+from nexus_ctl.placement.estimate import estimate as estimated
+from nexus_ctl.resources.memory import HOST, Accelerator, Basis, EngineSettings, Estimate, Part, PartKind
 from nexus_ctl.resources.weights import GgufHeader
 
 PROJECTOR_MARGIN = 0.35
 """Share of a projector's weights that its compute buffer may take on top."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """The headers of what comes along; whatever is not known yet is left out. `draft_settings` are made from those of
+    the target; `offloads_projector` says that the projector goes to the first device, if there is one."""
+
+    draft: GgufHeader | None = None
+    draft_settings: Callable[[EngineSettings], EngineSettings] = lambda target: target
+    adapters: tuple[GgufHeader, ...] = ()
+    projector: GgufHeader | None = None
+    offloads_projector: bool = True
+
+
+def with_beside(
+    estimate: Estimate, beside: Beside, target: EngineSettings, devices: Sequence[Accelerator] = ()
+) -> Estimate:
+    """The estimate with all that comes along. Raises ValueError where a draft model has no estimate."""
+    if beside.adapters:
+        estimate = with_adapters(estimate, beside.adapters)
+    if beside.draft is not None:
+        estimate = with_draft(estimate, estimated(beside.draft, beside.draft_settings(target), devices))
+    if beside.projector is not None:
+        first = next((device.place for device in estimate.devices), HOST)
+        estimate = with_projector(estimate, beside.projector, first if beside.offloads_projector else HOST)
+    return estimate
 
 
 def with_draft(estimate: Estimate, draft: Estimate) -> Estimate:

@@ -7,19 +7,20 @@ and the raw `args` that decide memory are read too, so that no flag moves bytes 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from nexus_ctl.resources.llama_cpp import LlamaCpp
+from nexus_ctl.resources.llama_cpp_companions import Draft
 from nexus_ctl.resources.memory import EngineSettings
 
+PLAIN = EngineSettings()
+DRAFT_TOKENS = 3
+"""llama-server's own `--spec-draft-n-max`."""
 _ALL_LAYERS = 1 << 16
 _ARGS: Mapping[str, Callable[[Any], dict[str, Any]]] = {
-    "swa-full": lambda value: {"swa_full": bool(value)},
-    "no-kv-offload": lambda value: {"kv_offload": not value},
-    "kv-offload": lambda value: {"kv_offload": bool(value)},
     "n-cpu-moe": lambda value: {"cpu_experts": int(value)},
     "cpu-moe": lambda value: {"cpu_experts": _ALL_LAYERS if value else 0},
-    "spec-draft-n-max": lambda value: {"draft_tokens": int(value)},
 }
 """Raw arguments that decide memory and have no field of their own."""
 
@@ -40,8 +41,23 @@ def settings_of(engine: LlamaCpp) -> EngineSettings:
         "split_mode": gpu.split_mode,
         "tensor_split": None if gpu.tensor_split is None else tuple(gpu.tensor_split),
         "main_gpu": gpu.main_gpu,
-        "embeddings": engine.embeddings.enabled,
+        "swa_full": memory.swa_full,
+        "kv_offload": memory.kv_offload,
+        "embeddings": engine.embeddings.enabled or engine.reranking.enabled,
+        "draft_tokens": 0 if engine.draft is None else engine.draft.n_max or DRAFT_TOKENS,
     }
     for name, value in engine.args.items():
         given |= _ARGS[name](value) if name in _ARGS else {}
     return EngineSettings(**{name: value for name, value in given.items() if value is not None})
+
+
+def draft_settings(draft: Draft, target: EngineSettings) -> EngineSettings:
+    """The settings of a draft model: context, slots and batches of its target, its own cache and layers."""
+    return replace(
+        target,
+        cache_type_k=draft.cache_type_k or PLAIN.cache_type_k,
+        cache_type_v=draft.cache_type_v or PLAIN.cache_type_v,
+        gpu_layers=draft.gpu_layers if isinstance(draft.gpu_layers, int) else None,
+        tensor_split=(),
+        draft_tokens=0,
+    )

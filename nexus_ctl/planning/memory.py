@@ -19,7 +19,14 @@ from nexus_ctl.resources.memory import HOST, Accelerator, Estimate, PartKind, Pl
 from nexus_ctl.resources.placement import Decision, RemedyKind, Verdict, Weighed
 from nexus_ctl.resources.weights import GgufHeader
 
-SHOWN = {PartKind.WEIGHTS: "weights", PartKind.KV_CACHE: "KV cache", PartKind.COMPUTE: "compute"}
+SHOWN = {
+    PartKind.WEIGHTS: "weights",
+    PartKind.KV_CACHE: "KV cache",
+    PartKind.COMPUTE: "compute",
+    PartKind.DRAFT: "draft model",
+    PartKind.ADAPTERS: "adapters",
+    PartKind.PROJECTOR: "projector",
+}
 """The parts a line names; the rest is told as overhead."""
 
 

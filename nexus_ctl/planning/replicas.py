@@ -244,10 +244,11 @@ def _change(fleet: Fleet, seen: Seen, pieces: Sequence[Piece]) -> Change:
     verb = next((verb for verb in RANK if verb in verbs), Verb.NO_OP)
     if verb is Verb.CREATE and seen.replicas:
         verb = Verb.UPDATE
+    reasons = [reason for piece in pieces for reason in piece.reasons]  # their values may be lists, which have no hash
     return Change(
         fleet.ref,
         verb,
-        tuple(dict.fromkeys(reason for piece in pieces for reason in piece.reasons)),
+        tuple(reason for at, reason in enumerate(reasons) if reason not in reasons[:at]),
         steps,
         drift=tuple(line for piece in pieces for line in piece.drift),
         restarts=sum(verb in RANK[:3] for verb in verbs),

@@ -9,9 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
-from nexus_ctl.placement.declared import settings_of
+from nexus_ctl.engines.llama_cpp_companions import companions
+from nexus_ctl.engines.llama_cpp_fields import PATH
+from nexus_ctl.placement.companions import Beside
+from nexus_ctl.placement.declared import draft_settings, settings_of
 from nexus_ctl.placement.estimate import DEVICE_OVERHEAD_BYTES
 from nexus_ctl.placement.options import Way, ways
 from nexus_ctl.placement.report import Report, corrected, learning_key
@@ -19,7 +23,7 @@ from nexus_ctl.placement.vllm import DEFAULT_UTILISATION
 from nexus_ctl.resources.container import Gpus
 from nexus_ctl.resources.deployment import DeploymentSpec
 from nexus_ctl.resources.device import Device
-from nexus_ctl.resources.llama_cpp import Gpu
+from nexus_ctl.resources.llama_cpp import Gpu, LlamaCpp
 from nexus_ctl.resources.memory import (
     HOST,
     Accelerator,
@@ -75,9 +79,11 @@ def runs(
     size_bytes: int | None,
     devices: Sequence[Device],
     learned: Learned = Learned(),
+    files: Mapping[str, GgufHeader] = MappingProxyType({}),
 ) -> tuple[Run, ...]:
     """In order of preference. Empty where nothing can be said: the size is unknown, or GPUs are asked for and none is
-    seen. `devices` are those it may use (`candidates`), in order."""
+    seen. `devices` are those it may use (`candidates`), in order; `files` the headers of what comes along, by the
+    path of the reference."""
     engine, gpus = spec.engine.llama_cpp, spec.resources.gpus
     if gpus is not None and not devices:
         return ()
@@ -88,10 +94,25 @@ def runs(
         return _assumed_on_host(spec, size_bytes)
     counts = counts_of(gpus, len(devices)) if gpus is not None else ()
     try:
-        found = ways(header, settings_of(engine), usable, counts=counts, partial=spec.placement.partial_offload)
+        settings, partial, along = settings_of(engine), spec.placement.partial_offload, _beside(engine, files)
+        found = ways(header, settings, usable, counts=counts, partial=partial, beside=along)
     except ValueError:
         return _claimed(spec, gpus, size_bytes, devices) if gpus is not None else _assumed_on_host(spec, size_bytes)
     return tuple(_run(spec, way, learned.key(way.settings, devices if gpus else ()), learned) for way in found)
+
+
+def _beside(engine: LlamaCpp, files: Mapping[str, GgufHeader]) -> Beside:
+    by_role: dict[str, list[GgufHeader]] = {"draft": [], "adapter": [], "projector": []}
+    for one in companions(engine):
+        by_role[one.role] += [files[path]] if (path := f"{PATH}.{one.path}.model") in files else []
+    draft, projector = engine.draft, engine.projector
+    return Beside(
+        draft=next(iter(by_role["draft"]), None),
+        draft_settings=lambda target: draft_settings(draft, target) if draft is not None else target,
+        adapters=tuple(by_role["adapter"]),
+        projector=next(iter(by_role["projector"]), None),
+        offloads_projector=projector is None or projector.offload,
+    )
 
 
 def candidates(gpus: Gpus | None, devices: Sequence[Device]) -> tuple[Device, ...]:

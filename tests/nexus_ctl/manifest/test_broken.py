@@ -17,7 +17,7 @@ EXPECT = re.compile(rb"# expect: (\S+) (\d+):(\d+)\n")
 SEEN_ELSEWHERE = {"file-too-large", "too-many-documents", "fixed-by-base", "ignored-status"}
 SEEN_ELSEWHERE |= {"risky-flag", "uneven-slots", "embedding-over-ubatch", "more-threads-than-cores"}
 SEEN_ELSEWHERE |= {"batch-does-not-divide", "no-gpu", "port-not-used", "path-not-mounted", "chat-to-vectors"}
-SEEN_ELSEWHERE |= {"file-says-otherwise"}
+SEEN_ELSEWHERE |= {"file-says-otherwise", "memory-is-a-guess"}
 """Need a large file, a second file, or are only a warning: tested beside the code."""
 
 

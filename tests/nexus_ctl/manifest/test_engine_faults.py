@@ -51,6 +51,12 @@ spec:
         ("  engine: {llamaCpp: {adapters: [{model: m}, {model: m, file: m.gguf}]}}\n", "no-effect", 11, 63),
         ("  engine: {llamaCpp: {batching: {keep: 5}}}\n", "no-effect", 11, 40),
         ("  engine: {vllm: {}}\n", "no-gpu", 9, 1),
+        (
+            "  engine: {llamaCpp: {gpu: {splitMode: row}}}\n  resources: {gpus: {count: 2}}\n",
+            "memory-is-a-guess",
+            12,
+            15,
+        ),
         ("  engine: {custom: {command: [serve]}}\n", "port-not-used", 11, 21),
     ],
 )

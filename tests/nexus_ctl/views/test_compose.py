@@ -55,8 +55,9 @@ def test_the_least_is_closed_and_on_loopback() -> None:
         "entrypoint": ["/app/llama-server"],
         "command": [
             *("--model", "/models/smol.gguf", "--alias", "smol", "--host", "0.0.0.0", "--port", "8080"),
-            *("--ctx-size", "512", "--parallel", "1", "--metrics", "--jinja"),
+            *("--ctx-size", "512", "--parallel", "1", "--metrics", "--jinja", "--no-webui"),
         ],
+        "environment": {"LLAMA_ARG_CORS_ORIGINS": "localhost"},
         "volumes": [
             {
                 "type": "bind",
@@ -119,6 +120,7 @@ def test_secrets_are_variables_and_every_other_dollar_is_itself() -> None:
         "GREETING": "50 $$ and $${HOME}",
         "HF_TOKEN": "${MY_TOKEN:?is not set}",
         "LICENCE": "${LICENCE:?is not set}",
+        "LLAMA_ARG_CORS_ORIGINS": "localhost",
         "OTHER": "${OTHER:?is not set}",
     }
     assert "{{ m }} $$x $${Y}" in found["command"]
@@ -145,12 +147,12 @@ def test_gpus(gpus: dict[str, Any], device: dict[str, Any]) -> None:
 
 
 def test_the_parts_of_a_split_model_lie_side_by_side() -> None:
-    found = only(service(files=("/data/m-1-of-2.gguf", "/data/m-2-of-2.gguf")))
+    found = only(service(files=("/data/m-00001-of-00002.gguf", "/data/m-00002-of-00002.gguf")))
     assert [mount["target"] for mount in found["volumes"]] == [
-        "/models/smol/m-1-of-2.gguf",
-        "/models/smol/m-2-of-2.gguf",
+        "/models/smol/m-00001-of-00002.gguf",
+        "/models/smol/m-00002-of-00002.gguf",
     ]
-    assert found["command"][1] == "/models/smol/m-1-of-2.gguf"
+    assert found["command"][1] == "/models/smol/m-00001-of-00002.gguf"
 
 
 def test_an_image_that_is_not_here() -> None:
@@ -170,7 +172,11 @@ def test_what_is_written_reads_back() -> None:
     written = text("demo", services, ["Route/chat", "Preset/calm"])
     assert written.splitlines()[1].endswith("not in here: Preset/calm, Route/chat")
     assert yaml.safe_load(written) == document("demo", services)
-    assert yaml.safe_load(written)["services"]["no"]["environment"] == {"N": "1e3", "YES": "on"}
+    assert yaml.safe_load(written)["services"]["no"]["environment"] == {
+        "LLAMA_ARG_CORS_ORIGINS": "localhost",
+        "N": "1e3",
+        "YES": "on",
+    }
 
 
 @pytest.mark.docker  # its run is the one that brings Compose along

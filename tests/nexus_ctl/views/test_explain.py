@@ -47,7 +47,7 @@ def test_a_reference_says_what_it_names() -> None:
 
 def test_recursive_shows_the_whole_tree() -> None:
     text = explain("deployment.spec.engine", recursive=True)
-    assert "  llamaCpp  object\n    contextSize  integer\n" in text
+    assert "  llamaCpp  object\n    file  string\n    contextSize  integer\n" in text
     assert "      batchSize  integer\n" in text
 
 

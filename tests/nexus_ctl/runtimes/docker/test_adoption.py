@@ -64,7 +64,7 @@ def test_a_llama_server_becomes_fields() -> None:
                 "gpu": {"layers": 99, "tensorSplit": [3.0, 1.0]},
                 "memory": {"flashAttention": "on", "cacheTypeK": "q8_0"},
                 "server": {"slots": False},
-                "args": {"temp": 0.7},
+                "sampling": {"temperature": 0.7},
             }
         },
         "env": {"GREETING": {"value": "hello"}, "SEARCH_TOKEN": {"valueFrom": {"env": "SEARCH_TOKEN"}}},
@@ -88,6 +88,61 @@ def test_what_is_written_is_accepted_and_runs_the_same_words() -> None:
     ):
         at = launch.argv.index(words[0])
         assert list(launch.argv[at : at + len(words)]) == words
+
+
+def test_what_is_loaded_beside_the_model_becomes_models_and_references() -> None:
+    cmd = [
+        *("-m", "/models/q.gguf", "-md", "/models/small.gguf", "--draft-p-min", "0.5", "--spec-type", "draft-simple"),
+        *("--lora", "/models/a.gguf", "--lora", "/models/b.gguf", "--lora-scaled", "/models/c.gguf:0.5"),
+        *("--mmproj", "/models/mmproj.gguf", "--no-mmproj-offload", "--samplers", "top_k;temperature", "--seed", "-1"),
+        *("--cors-origins", "https://a.example,https://b.example", "-dev", "CUDA1,CUDA0", "--rope-scale", "2"),
+    ]
+    *models, deployment = manifests_from_inspect(changed(Cmd=cmd), IMAGE)
+    assert {one["metadata"]["name"]: one["spec"]["source"]["path"] for one in models} == {
+        "legacy-llama-model": "/srv/models/q.gguf",
+        "legacy-llama-draft": "/srv/models/small.gguf",
+        "legacy-llama-adapter-0": "/srv/models/a.gguf",
+        "legacy-llama-adapter-1": "/srv/models/b.gguf",
+        "legacy-llama-adapter-2": "/srv/models/c.gguf",
+        "legacy-llama-projector": "/srv/models/mmproj.gguf",
+    }
+    engine = deployment["spec"]["engine"]["llamaCpp"]
+    assert engine == {
+        "image": "ghcr.io/ggml-org/llama.cpp:server-cuda",
+        "draft": {"model": "legacy-llama-draft", "pMin": 0.5},
+        "adapters": [
+            {"model": "legacy-llama-adapter-0"},
+            {"model": "legacy-llama-adapter-1"},
+            {"model": "legacy-llama-adapter-2", "scale": 0.5},
+        ],
+        "projector": {"model": "legacy-llama-projector", "offload": False},
+        "sampling": {"samplers": ["top_k", "temperature"]},
+        "server": {"corsOrigins": ["https://a.example", "https://b.example"]},
+        "gpu": {"devices": ["CUDA1", "CUDA0"]},
+        "rope": {"scale": 2.0},
+    }
+    assert table.check(DeploymentSpec.model_validate(deployment["spec"])) == ()
+
+
+@pytest.mark.parametrize(
+    ("words", "engine"),
+    [
+        (("--spec-type", "ngram-mod"), {"args": {"spec-type": "ngram-mod"}}),
+        (("--spec-type", "draft-mtp", "--spec-draft-n-max", "2"), {"draft": {"method": "mtp", "nMax": 2}}),
+        (("--spec-draft-n-max", "2"), {}),
+        (
+            ("--spec-type", "draft-eagle3", "-md", "/models/h.gguf"),
+            {"draft": {"method": "eagle3", "model": "legacy-llama-draft"}},
+        ),
+        (("--predict", "-1"), {}),
+        (("--predict", "64"), {"sampling": {"maxTokens": 64}}),
+    ],
+)
+def test_speculation_and_limits(words: tuple[str, ...], engine: dict[str, Any]) -> None:
+    *_, deployment = manifests_from_inspect(changed(Cmd=["-m", "/models/q.gguf", *words]), IMAGE)
+    found = deployment["spec"]["engine"]["llamaCpp"]
+    assert {key: value for key, value in found.items() if key != "image"} == engine
+    DeploymentSpec.model_validate(deployment["spec"])
 
 
 def test_variables_that_llama_server_reads_are_its_flags() -> None:
@@ -115,7 +170,7 @@ def test_whatever_is_left_out_is_told() -> None:
     notes = left_out(there, IMAGE)
     assert notes == (
         "its port 0.0.0.0:9000 -> 9000/tcp: clients ask the gateway, by the name of a Route",
-        "its mount v -> /extra: only the model is mounted",
+        "its mount v -> /extra: only models are mounted",
         "added capabilities: nexusctl's containers have none",
         "its network: nexusctl makes one for each stack",
         "its restart policy always: nexusctl heals",
