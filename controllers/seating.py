@@ -78,7 +78,7 @@ def _claimant(
     known = spec.resources.gpus is not None or scene.machine.free_bytes is not None
     return Claimant(
         ref=resource.ref,
-        runs=runs(spec, observed.header, model_bytes(spec, scene), devices, learned(spec, scene), observed.beside)
+        runs=runs(spec, observed.header, model_bytes(spec, scene), devices, learned(spec, scene), files=observed.beside)
         if known
         else (),
         strategy=spec.placement.strategy or scene.placement.strategy,

@@ -79,6 +79,7 @@ def runs(
     size_bytes: int | None,
     devices: Sequence[Device],
     learned: Learned = Learned(),
+    *,
     files: Mapping[str, GgufHeader] = MappingProxyType({}),
 ) -> tuple[Run, ...]:
     """In order of preference. Empty where nothing can be said: the size is unknown, or GPUs are asked for and none is
