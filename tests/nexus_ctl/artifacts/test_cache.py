@@ -39,6 +39,7 @@ def test_provenance_lies_beside_the_bytes(bench: Bench) -> None:
         "fetched_at": "2026-01-01T00:00:00+00:00",
         "version": "0.1.0",
         "hub": None,
+        "built": None,
     }
     assert [path.name for path in bench.files("blobs")] == [f"sha256-{digest(CONTENT)}"]
 
