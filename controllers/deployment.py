@@ -393,7 +393,8 @@ def _lifecycle(wanted: int, started: int, routed: int, ended: bool) -> str:
 def _counted(type_: str, have: int, wanted: int, reason: str, observed: ObservedDeployment, *more: str) -> Condition:
     if have >= wanted:
         return Condition(type_, "True", "AllReplicas", f"{have} of {wanted}")
-    ended = [f"{v.replica.name} {v.replica.exit}" for v in observed.replicas if v.replica.exit is not None]
+    exits = [(view.replica.name, view.replica.exit) for view in observed.replicas if view.replica.exit is not None]
+    ended = [f"{name} {how}" + (f": {how.error}" if how.error else "") for name, how in exits]
     return Condition(type_, "False", reason, "; ".join([f"{have} of {wanted}", *ended, *more]))
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
 
+from nexus_ctl.manifest.codes import SUMMARIES
 from nexus_ctl.manifest.stack import load
 
 HEAD = """\
@@ -113,3 +115,12 @@ def test_what_a_field_wants_of_a_hub_repository_is_no_fault(tmp_path: Path) -> N
     hub = HEAD.replace('{url: "https://example.org/m.gguf"}', "{huggingFace: {repo: a/b}}")
     file.write_text(hub + "  engine: {llamaCpp: {file: '*Q4*.gguf', projector: {model: m, file: mmproj*}}}\n")
     assert load([str(file)]).warnings == ()
+
+
+def test_every_fault_of_an_engine_has_a_summary() -> None:
+    sources = (Path(__file__).parents[3] / "nexus_ctl/engines").rglob("*.py")
+    calls = [node for file in sources for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]
+    faults = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "Fault"]
+    given = {call.args[1].value for call in faults if len(call.args) > 1 and isinstance(call.args[1], ast.Constant)}
+    assert {"port-not-used", "risky-flag"} <= given
+    assert sorted(given - SUMMARIES.keys()) == []
