@@ -30,7 +30,7 @@ from nexus_ctl.resources.kinds import KINDS
 from nexus_ctl.resources.lifecycle import parse, walk
 from nexus_ctl.resources.normal import normalise
 from nexus_ctl.resources.observed import Recorded
-from nexus_ctl.store.records import Declaration, Event, StoredObject
+from nexus_ctl.store.records import Assessed, Declaration, Event, StoredObject
 from nexus_ctl.store.store import Store
 
 
@@ -297,7 +297,7 @@ def _forget(session: Session, objects: tuple[ObjectResult, ...]) -> None:
 
 def _write_status(session: Session, after: Look, assessed: Mapping[Ref, Assessment]) -> None:
     stored = {item.ref: item for item in session.store.objects.all(session.scene.set)}
-    now = session.clock.now()
+    now, differing = session.clock.now(), []
     for ref, assessment in assessed.items():
         item = stored.get(ref)
         if item is None:
@@ -306,14 +306,9 @@ def _write_status(session: Session, after: Look, assessed: Mapping[Ref, Assessme
         merged = merge(item.conditions, assessment.conditions, now, item.generation)
         same = (item.conditions, item.observed_generation, item.lifecycle, dict(item.columns))
         if same != (merged, item.generation, lifecycle, dict(assessment.columns)):
-            session.store.objects.write_status(
-                session.scene.set,
-                ref,
-                assessment.conditions,
-                observed_generation=item.generation,
-                lifecycle=lifecycle,
-                columns=assessment.columns,
-            )
+            differing.append(Assessed(ref, assessment.conditions, item.generation, lifecycle, dict(assessment.columns)))
+    if differing:
+        session.store.objects.write_statuses(session.scene.set, differing)
 
 
 def _learn(session: Session, after: Look) -> None:
@@ -348,10 +343,8 @@ BAD = frozenset({Ending.FAILED, Ending.REVERTED, Ending.SKIPPED, Ending.BLOCKED}
 
 def _tell(session: Session, objects: Sequence[ObjectResult], stored: Mapping[Ref, StoredObject]) -> None:
     """One event for every object that did not stay as it was."""
-    for item in objects:
-        if item.ending is Ending.UNCHANGED:
-            continue
-        session.store.events.emit(
+    session.store.events.emit_all(
+        [
             Event(
                 type="Warning" if item.ending in BAD else "Normal",
                 reason=item.ending.value.capitalize(),
@@ -362,7 +355,10 @@ def _tell(session: Session, objects: Sequence[ObjectResult], stored: Mapping[Ref
                 op_id=session.op_id,
                 actor=session.actor,
             )
-        )
+            for item in objects
+            if item.ending is not Ending.UNCHANGED
+        ]
+    )
 
 
 def _mark(

@@ -6,7 +6,7 @@ outlives the object: declared again, it numbers on, so that `rollback --to-revis
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -23,6 +23,8 @@ from nexus_ctl.store.tables import about, revisions
 
 REVERTED = "Reverted"
 """The result of a revision whose roll-out failed and was gone back from by itself."""
+FEW = 20
+"""Of so many objects each is asked for by itself; of more, the whole set at once."""
 ORIGIN_FIELDS = ("cause", "actor", "commit", "op_id", "created_at")
 
 
@@ -35,6 +37,15 @@ class Origin:
     commit: str
     op_id: str
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A spec to be made the newest revision of an object."""
+
+    ref: Ref
+    spec: Normal
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,26 +115,34 @@ class History:
             return tuple(_revision(row) for row in connection.execute(statement).mappings())
 
     def record(
-        self, connection: Connection, set_name: str, ref: Ref, *, spec: Normal, digest: str, origin: Origin
-    ) -> int:
-        """Make `spec` the newest revision, trim, and return its generation; within the caller's transaction."""
-        history = _revisions(connection, set_name, ref)
-        generation = max((revision.generation for revision in history), default=0) + 1
-        newest = history[-1].number if history else 0
-        known = next((revision for revision in history if revision.digest == digest), None)
-        values = {field: getattr(origin, field) for field in ORIGIN_FIELDS}
-        values |= {"generation": generation, "result": "", "why": "", "ready_since": None}
-        here = about(revisions, set_name, ref)
-        if known:
-            number = newest if known.number == newest else newest + 1
-            same = and_(here, revisions.c.number == known.number)
-            connection.execute(update(revisions).where(same).values(values | {"number": number}))
-            return generation
-        identity = {"set": set_name, "kind": ref.kind, "name": ref.name, "number": newest + 1}
-        connection.execute(insert(revisions).values(identity | values | {"spec": spec, "digest": digest}))
-        if surplus := _surplus(history, self.limit - 1):
-            connection.execute(delete(revisions).where(here, revisions.c.number.in_(sorted(surplus))))
-        return generation
+        self, connection: Connection, set_name: str, wishes: Sequence[Wish], origin: Origin
+    ) -> Mapping[Ref, int]:
+        """Make each spec the newest revision of its object, trim, and return the generations; within the caller's
+        transaction."""
+        known = _known(connection, set_name, [wish.ref for wish in wishes])
+        fresh: list[dict[str, Any]] = []
+        generations = {}
+        for wish in wishes:
+            history = known.get(wish.ref, ())
+            generation = max((revision.generation for revision in history), default=0) + 1
+            newest = history[-1].number if history else 0
+            generations[wish.ref] = generation
+            values = {field: getattr(origin, field) for field in ORIGIN_FIELDS}
+            values |= {"generation": generation, "result": "", "why": "", "ready_since": None}
+            again = next((revision for revision in history if revision.digest == wish.digest), None)
+            whose = about(revisions, set_name, wish.ref)
+            if again:
+                number = newest if again.number == newest else newest + 1
+                same = and_(whose, revisions.c.number == again.number)
+                connection.execute(update(revisions).where(same).values(values | {"number": number}))
+                continue
+            identity = {"set": set_name, "kind": wish.ref.kind, "name": wish.ref.name, "number": newest + 1}
+            fresh.append(identity | values | {"spec": wish.spec, "digest": wish.digest})
+            if surplus := _surplus(history, self.limit - 1):
+                connection.execute(delete(revisions).where(whose, revisions.c.number.in_(sorted(surplus))))
+        if fresh:
+            connection.execute(insert(revisions), fresh)
+        return generations
 
     def rename(self, connection: Connection, set_name: str, old: Ref, new: Ref) -> None:
         """Let `new` go on with the history of `old`; within the caller's transaction."""
@@ -139,7 +158,18 @@ def _surplus(history: tuple[Revision, ...], limit: int) -> Collection[int]:
 
 def _revisions(connection: Connection, set_name: str, ref: Ref) -> tuple[Revision, ...]:
     statement = select(revisions).where(about(revisions, set_name, ref)).order_by(revisions.c.number)
-    return tuple(_revision(row) for row in connection.execute(statement).mappings())
+    return tuple(map(_revision, connection.execute(statement).mappings()))
+
+
+def _known(connection: Connection, set_name: str, refs: Sequence[Ref]) -> Mapping[Ref, tuple[Revision, ...]]:
+    """The revisions of these objects; one question for many."""
+    if len(refs) <= FEW:
+        return {ref: found for ref in refs if (found := _revisions(connection, set_name, ref))}
+    statement = select(revisions).where(revisions.c.set == set_name).order_by(revisions.c.number)
+    known: dict[Ref, tuple[Revision, ...]] = {}
+    for revision in map(_revision, connection.execute(statement).mappings()):
+        known[revision.ref] = (*known.get(revision.ref, ()), revision)
+    return known
 
 
 def _revision(row: RowMapping) -> Revision:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, delete, insert, or_, select
+from sqlalchemy import and_, bindparam, delete, insert, or_, select
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.exc import IntegrityError
 
@@ -24,6 +24,14 @@ from nexus_ctl.store import tables
 from nexus_ctl.store.database import Database
 from nexus_ctl.store.records import AuditLine, Outcome, Unfinished
 
+BEGIN = insert(tables.journal)
+END = (
+    delete(tables.journal)
+    .where(tables.journal.c.op_id == bindparam("ended_op"), tables.journal.c.seq == bindparam("ended_seq"))
+    .returning(tables.journal)
+)
+AUDIT = insert(tables.audit)
+"""Built once: an apply executes them for each of its effects."""
 TIMED = {"StartReplica": "Publish", "Withdraw": "StopReplica"}
 """Spans that plans tell: the action one begins with, and the one of the same replica that it ends with."""
 TIMED_LINES = 1000
@@ -55,7 +63,7 @@ class Journal:
         }
         with self.database.write() as connection:
             try:
-                connection.execute(insert(tables.journal).values(row))
+                connection.execute(BEGIN, row)
             except IntegrityError as error:
                 raise Bug(f"effect {op_id}/{seq} has begun already") from error
 
@@ -109,14 +117,12 @@ class Journal:
         }
 
     def _end(self, op_id: str, seq: int, outcome: Outcome, error: str) -> None:
-        table = tables.journal
-        statement = delete(table).where(table.c.op_id == op_id, table.c.seq == seq).returning(table)
         with self.database.write() as connection:
-            begun = connection.execute(statement).mappings().one_or_none()
+            begun = connection.execute(END, {"ended_op": op_id, "ended_seq": seq}).mappings().one_or_none()
             if begun is None:
                 raise Bug(f"effect {op_id}/{seq} was never begun, or has ended already")
             ending = {"ended_at": self.clock.now(), "outcome": outcome, "error": error}
-            connection.execute(insert(tables.audit).values({**begun, **ending}))
+            connection.execute(AUDIT, {**begun, **ending})
 
 
 def _with_ref(row: RowMapping) -> dict[str, Any]:

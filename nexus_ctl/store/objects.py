@@ -7,12 +7,13 @@ the database and apply again, and no container restarts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, delete, insert, select, tuple_, update
+from sqlalchemy import Connection, Row, and_, bindparam, delete, insert, select, tuple_, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from nexus_ctl.clock import Clock
@@ -22,10 +23,16 @@ from nexus_ctl.resources.envelope import Ref
 from nexus_ctl.resources.normal import digest
 from nexus_ctl.store import tables
 from nexus_ctl.store.database import Database
-from nexus_ctl.store.history import History, Origin
-from nexus_ctl.store.records import Declaration, StoredObject, Suspension
-from nexus_ctl.store.tables import about, objects
+from nexus_ctl.store.history import History, Origin, Wish
+from nexus_ctl.store.records import Assessed, Declaration, StoredObject, Suspension
+from nexus_ctl.store.tables import about, at, here, objects
 
+NEXT_VERSION = (
+    update(tables.meta).values(revision=tables.meta.c.revision + bindparam("count")).returning(tables.meta.c.revision)
+)
+ONE = select(objects).where(here(objects))
+UPDATE = update(objects).where(here(objects))
+"""Built once: an apply executes them for each object."""
 FEW = 100
 """Up to so many refs are asked for by name; beyond, reading the whole set is cheaper."""
 
@@ -69,11 +76,7 @@ class Objects:
             wanted = and_(wanted, tuple_(objects.c.kind, objects.c.name).in_(names))
         with self.database.write(exclusive=True) as connection:
             stored = {found.ref: found for found in self._load(connection, wanted)}
-            wrote = [
-                self._declare(connection, set_name, declaration, stored.get(declaration.ref), origin)
-                for declaration in declarations
-            ]
-            if any(wrote):
+            if self._declare(connection, set_name, declarations, stored, origin):
                 stored = {found.ref: found for found in self._load(connection, wanted)}
         return tuple(stored[declaration.ref] for declaration in declarations)
 
@@ -127,23 +130,37 @@ class Objects:
 
         Raises Conflict where `expect` is given and somebody wrote in between.
         """
-        now = self.clock.now()
+        status = Assessed(ref, tuple(conditions), observed_generation, lifecycle, dict(columns or {}), expect)
+        return self.write_statuses(set_name, [status]) > 0
+
+    def write_statuses(self, set_name: str, statuses: Sequence[Assessed]) -> int:
+        """The same of many, all or none; how many differed."""
+        if not statuses:
+            return 0
+        now, wrote = self.clock.now(), []
         with self.database.write(exclusive=True) as connection:
-            found = self._one(connection, set_name, ref)
-            if found is None:
-                return False
-            _compare(ref, found, expect)
-            merged = merge(found.conditions, conditions, now, observed_generation)
-            before = (found.conditions, found.observed_generation, found.lifecycle, found.columns)
-            if before == (merged, observed_generation, lifecycle, dict(columns or {})):
-                return False
-            status = {
-                "conditions": [condition.to_json() for condition in merged],
-                "observed_generation": observed_generation,
-                "lifecycle": lifecycle,
-                "columns": dict(columns or {}),
-            }
-            return self._update(connection, set_name, ref, status)
+            if len(statuses) <= FEW:
+                found = {one.ref: self._one(connection, set_name, one.ref) for one in statuses}
+            else:
+                found = {one.ref: one for one in self._load(connection, objects.c.set == set_name)}
+            for status in statuses:
+                stored = found.get(status.ref)
+                if stored is None:
+                    continue
+                _compare(status.ref, stored, status.expect)
+                merged = merge(stored.conditions, status.conditions, now, status.observed_generation)
+                before = (stored.conditions, stored.observed_generation, stored.lifecycle, dict(stored.columns))
+                if before == (merged, status.observed_generation, status.lifecycle, dict(status.columns)):
+                    continue
+                values = {
+                    "conditions": [condition.to_json() for condition in merged],
+                    "observed_generation": status.observed_generation,
+                    "lifecycle": status.lifecycle,
+                    "columns": dict(status.columns),
+                }
+                wrote.append(at(set_name, status.ref) | values)
+            self._update_all(connection, wrote)
+        return len(wrote)
 
     def suspend(self, set_name: str, ref: Ref, reason: str, until: datetime | None = None) -> bool:
         """Keep the spec as it is but act on it no more, until then or until resumed (R26)."""
@@ -160,40 +177,59 @@ class Objects:
             return self._update(connection, set_name, ref, {"suspended_reason": None, "suspended_until": None})
 
     def _declare(
-        self, connection: Connection, set_name: str, wish: Declaration, found: StoredObject | None, origin: Origin
+        self,
+        connection: Connection,
+        set_name: str,
+        wishes: Sequence[Declaration],
+        stored: Mapping[Ref, StoredObject],
+        origin: Origin,
     ) -> bool:
         """True where it wrote."""
-        _compare(wish.ref, found, wish.expect)
-        values: dict[str, Any] = {
-            "labels": dict(wish.labels),
-            "annotations": dict(wish.annotations),
-            "deletion_requested_at": None,
-        }
-        wished = digest(wish.spec)
-        if found is None or found.spec_digest != wished:
-            generation = self.history.record(
-                connection, set_name, wish.ref, spec=wish.spec, digest=wished, origin=origin
-            )
-            values |= {"spec": wish.spec, "spec_digest": wished, "generation": generation}
-        elif all(getattr(found, name) == value for name, value in values.items()):
-            return False
-        if found is not None:
-            return self._update(connection, set_name, wish.ref, values)
-        now = origin.created_at
-        identity = {"set": set_name, "kind": wish.ref.kind, "name": wish.ref.name}
+        changed: dict[Ref, dict[str, Any]] = {}
+        specs: list[Wish] = []
+        for wish in wishes:
+            found = stored.get(wish.ref)
+            _compare(wish.ref, found, wish.expect)
+            values: dict[str, Any] = {
+                "labels": dict(wish.labels),
+                "annotations": dict(wish.annotations),
+                "deletion_requested_at": None,
+            }
+            wished = digest(wish.spec)
+            if found is None or found.spec_digest != wished:
+                specs.append(Wish(wish.ref, wish.spec, wished))
+                changed[wish.ref] = values | {"spec": wish.spec, "spec_digest": wished}
+            elif any(getattr(found, name) != value for name, value in values.items()):
+                changed[wish.ref] = values
+        for ref, generation in self.history.record(connection, set_name, specs, origin).items():
+            changed[ref]["generation"] = generation
+        old = [ref for ref in changed if ref in stored]
+        self._update_all(connection, [at(set_name, ref) | changed[ref] for ref in old])
         fresh = {"conditions": [], "lifecycle": "", "columns": {}, "observed_generation": 0, "former_names": []}
-        stamps = {"resource_version": _next_version(connection), "created_at": now, "updated_at": now}
-        connection.execute(insert(objects).values(identity | fresh | stamps | values))
-        return True
+        stamps = {"created_at": origin.created_at, "updated_at": origin.created_at}
+        rows = [
+            {"set": set_name, "kind": ref.kind, "name": ref.name} | fresh | stamps | values
+            for ref, values in changed.items()
+            if ref not in stored
+        ]
+        if rows:
+            connection.execute(insert(objects), _versioned(connection, rows))
+        return bool(changed)
 
     def _one(self, connection: Connection, set_name: str, ref: Ref) -> StoredObject | None:
-        found = self._load(connection, about(objects, set_name, ref))
-        return found[0] if found else None
+        row = connection.execute(ONE, at(set_name, ref)).one_or_none()
+        return _object(row, self.clock.now()) if row is not None else None
 
     def _load(self, connection: Connection, where: ColumnElement[bool]) -> tuple[StoredObject, ...]:
         rows = connection.execute(select(objects).where(where))
         now = self.clock.now()
         return tuple(sorted((_object(row, now) for row in rows), key=lambda found: found.ref))
+
+    def _update_all(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+        """Update objects that are known to be there; each row is its new values and where it is (`tables.at`)."""
+        now = self.clock.now()
+        for _, alike in groupby(_versioned(connection, rows) if rows else (), key=lambda row: row.keys()):
+            connection.execute(UPDATE, [row | {"updated_at": now} for row in alike])
 
     def _update(self, connection: Connection, set_name: str, ref: Ref, values: Mapping[str, Any]) -> bool:
         stamps = {
@@ -216,10 +252,16 @@ def _compare(ref: Ref, found: StoredObject | None, expect: int | None) -> None:
         )
 
 
-def _next_version(connection: Connection) -> int:
-    statement = update(tables.meta).values(revision=tables.meta.c.revision + 1).returning(tables.meta.c.revision)
-    version: int = connection.execute(statement).scalar_one()
+def _next_version(connection: Connection, count: int = 1) -> int:
+    """The last of so many new resource versions."""
+    version: int = connection.execute(NEXT_VERSION, {"count": count}).scalar_one()
     return version
+
+
+def _versioned(connection: Connection, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows, each with a new resource version."""
+    first = _next_version(connection, len(rows)) - len(rows) + 1
+    return [row | {"resource_version": first + number} for number, row in enumerate(rows)]
 
 
 def _object(row: Row[Any], now: datetime) -> StoredObject:

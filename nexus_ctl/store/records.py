@@ -31,6 +31,18 @@ class Declaration:
 
 
 @dataclass(frozen=True, slots=True)
+class Assessed:
+    """A fresh assessment of one object, to be stored. `expect` as in `Declaration`."""
+
+    ref: Ref
+    conditions: tuple[Condition, ...]
+    observed_generation: int
+    lifecycle: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    expect: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Suspension:
     """A suspension made at the command line (R26). `until` None: until resumed."""
 

@@ -10,7 +10,20 @@ import json
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Dialect, Index, Integer, MetaData, String, Table, Text, TypeDecorator, and_
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Dialect,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    and_,
+    bindparam,
+)
 from sqlalchemy.sql.elements import ColumnElement
 
 from nexus_ctl.clock import moment, stamp
@@ -214,6 +227,18 @@ reports = Table(
     Column("report", Json, nullable=False),
     Column("at", Instant, nullable=False),
 )
+
+
+def here(table: Table) -> ColumnElement[bool]:
+    """The rows of `table` about the object that `at` names when the statement is executed: it is built only once."""
+    return and_(
+        table.c.set == bindparam("at_set"), table.c.kind == bindparam("at_kind"), table.c.name == bindparam("at_name")
+    )
+
+
+def at(set_name: str, ref: Ref) -> dict[str, str]:
+    """The parameters of `here`."""
+    return {"at_set": set_name, "at_kind": ref.kind, "at_name": ref.name}
 
 
 def about(table: Table, set_name: str, ref: Ref) -> ColumnElement[bool]:

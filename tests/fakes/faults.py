@@ -31,7 +31,7 @@ RUNTIME = frozenset({"create", "start", "stop", "remove", "update"})
 ARTIFACTS = frozenset({"fetch", "build", "pin", "unpin"})
 ROUTING = frozenset({"change"})
 JOURNAL = frozenset({"begin", "done", "failed"})
-OBJECTS = frozenset({"declare", "forget", "rename", "request_deletion", "write_status"})
+OBJECTS = frozenset({"declare", "forget", "rename", "request_deletion", "write_status", "write_statuses"})
 
 
 class Died(BaseException):

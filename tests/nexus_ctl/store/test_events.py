@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 from nexus_ctl.resources.envelope import Ref
 from nexus_ctl.store.events import COMBINED, SWEEP_EVERY, EventLimits
@@ -62,6 +63,20 @@ def test_a_torrent_is_cut_for_its_object_and_type_only(store: Store, clock: Fake
     clock.advance(2)
     assert store.events.emit(event()) is not None
     assert store.events.emit(event()) is None
+
+
+def test_many_at_once_are_kept_as_one_after_the_other(clock: FakeClock, tmp_path: Path) -> None:
+    told = [event("up"), event("up"), event("down"), *(event(f"replica {number}") for number in range(12)), event("up")]
+    others = [event("x", ref=Ref("Model", f"m{number % 12}")) for number in range(20)]
+    one_by_one, at_once = Store.open(tmp_path / "a.db", clock), Store.open(tmp_path / "b.db", clock)
+    for store in (one_by_one, at_once):
+        store.events.emit(event("up"))
+    kept = tuple(one_by_one.events.emit(each) for each in [*told, *others])
+    assert at_once.events.emit_all([*told, *others]) == kept
+    assert at_once.events.read("prod") == one_by_one.events.read("prod")
+    assert at_once.events.emit_all([]) == ()
+    one_by_one.close()
+    at_once.close()
 
 
 def test_watching_sees_new_and_repeated_events_once(store: Store) -> None:
