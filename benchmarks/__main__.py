@@ -1,7 +1,8 @@
 """`python -m benchmarks [NAME...]`: the figures, in one table. Without a name the quick ones.
 
 Benchmarks are no tests: a figure over its limit is marked, and the exit code stays 0. Those with a document of their
-own (gateway, download, memory, placement, docker) print that; run as `python -m benchmarks.NAME` they take options.
+own (gateway, download, memory, placement, runtime, rates, rollout) print that; run as `python -m benchmarks.NAME` they
+take options.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class Benchmark:
 
 
 ALONE = (sys.executable, "-m")
+BESIDE_AN_ENGINE = (*ALONE, "tests.fixtures.private_engine", "--", *ALONE)
 BENCHMARKS = {
     "cli": Benchmark("CPU of --help, version and validate, beside the interpreter alone", quick=True),
     "plan": Benchmark("CPU of planning 1,000 and 10,000 resources, and of finding nothing to do", quick=True),
@@ -39,10 +41,9 @@ BENCHMARKS = {
     "gateway": Benchmark("the gateway beside nginx (needs nginx, wrk, a C compiler)", program=ALONE),
     "download": Benchmark("downloading beside `hf download`", program=ALONE),
     "memory": Benchmark("memory estimates beside the engine's own report", program=ALONE),
-    "runtime": Benchmark(
-        "the Docker runtime beside the bare engine (needs dockerd)",
-        program=(*ALONE, "tests.fixtures.private_engine", "--", *ALONE),
-    ),
+    "runtime": Benchmark("the Docker runtime beside the bare engine (needs dockerd)", program=BESIDE_AN_ENGINE),
+    "rates": Benchmark("plan, apply and healing of containers beside docker (needs dockerd)", program=BESIDE_AN_ENGINE),
+    "rollout": Benchmark("what clients notice of replacements and reloads (needs dockerd)", program=BESIDE_AN_ENGINE),
 }
 
 
