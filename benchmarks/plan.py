@@ -28,6 +28,8 @@ from nexus_ctl.views import plan as plan_view
 from tests.fakes.world import FakeWorld, offer
 
 SMALL, LARGE = 1_000, 10_000
+ROOMY = 1 << 50
+"""Bytes of memory that are free: enough for every replica."""
 ROUNDS = 5
 COMMAND_ROUNDS = 3
 SMALL_LIMIT_MS = 2000
@@ -98,10 +100,10 @@ def run() -> Sequence[Row]:
     rare_collections()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        phases(folder, 100, FakeWorld(), 1)  # warm: imports and what is read from annotations once
-        small = phases(folder, SMALL, FakeWorld(), ROUNDS)
-        large = phases(folder, LARGE, FakeWorld(), COMMAND_ROUNDS)
-        standing = FakeWorld()
+        phases(folder, 100, FakeWorld(free_bytes=ROOMY), 1)  # warm: imports and what is read from annotations once
+        small = phases(folder, SMALL, FakeWorld(free_bytes=ROOMY), ROUNDS)
+        large = phases(folder, LARGE, FakeWorld(free_bytes=ROOMY), COMMAND_ROUNDS)
+        standing = FakeWorld(free_bytes=ROOMY)
         stack = load([str(manifests.write(folder, SMALL))])
         offer(standing, stack)
         standing.apply(stack)
