@@ -16,11 +16,12 @@ from nexus_ctl.planning.change import Change, Step
 from nexus_ctl.planning.machine import Machine
 from nexus_ctl.planning.rollout import Incoming
 from nexus_ctl.planning.seats import Seat
-from nexus_ctl.resources.artifact import Pin
+from nexus_ctl.resources.artifact import Pin, Room
 from nexus_ctl.resources.backoff import Backoff
 from nexus_ctl.resources.conditions import Condition
 from nexus_ctl.resources.envelope import Ref, Resource
 from nexus_ctl.resources.image import ObservedImage
+from nexus_ctl.resources.lock import Lock
 from nexus_ctl.resources.normal import Normal
 from nexus_ctl.resources.observed import ObservedModel, Recorded, Timing
 from nexus_ctl.resources.replica import ObservedReplica
@@ -78,6 +79,12 @@ class Scene:
     """Ask sources again even where a verified artifact is here."""
     timings: Mapping[Ref, Timing] = field(default_factory=dict)
     """How long replicas took lately, by Deployment."""
+    lock: Lock | None = None
+    """What `nexus.lock` pins; None without one."""
+    look_upstream: bool = False
+    """Ask whether the branches that models were taken from have moved."""
+    room: Room | None = None
+    """The model cache's disk; None when it was not looked at."""
     removal: str = "prune"
     """The verb a missing declaration means: `prune`, or `delete` when a person named the object."""
     now: datetime = datetime.min.replace(tzinfo=UTC)

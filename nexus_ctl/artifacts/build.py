@@ -98,7 +98,7 @@ class Builder:
         wanted = predicted(step, base_of(step, inputs[0]))
         target = self.layout.building(built.address)
         target.parent.mkdir(parents=True, exist_ok=True)
-        need_room(target.parent, wanted.file_bytes, step.words)
+        need_room(target.parent, wanted.file_bytes, step.words, self.means.reserve_bytes)
         memory = tool.memory_bytes(wanted, threads())
         self._need_memory(memory, tool)
         target.unlink(missing_ok=True)

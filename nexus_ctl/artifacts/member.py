@@ -14,7 +14,7 @@ from nexus_ctl.errors import IntegrityError, Terminal
 from nexus_ctl.resources.artifact import Progress, ProgressSink
 
 
-def extract(archive: Path, name: str, member: str, target: Path, progress: ProgressSink) -> str:
+def extract(archive: Path, name: str, member: str, target: Path, *, progress: ProgressSink, reserve_bytes: int) -> str:
     """Write the member to `target`, fsynced; its hex SHA-256. `name` is the archive's, for people.
 
     Raises Terminal when the archive has no such file or the disk no room for it, IntegrityError when it is damaged.
@@ -23,7 +23,7 @@ def extract(archive: Path, name: str, member: str, target: Path, progress: Progr
     try:
         with zipfile.ZipFile(archive) as bundle:
             info = _find(bundle, name, member)
-            need_room(target.parent, info.file_size, member)
+            need_room(target.parent, info.file_size, member, reserve_bytes)
             with bundle.open(info) as stream, open(target, "wb") as file:
                 done = 0
                 while chunk := stream.read(CHUNK_BYTES):

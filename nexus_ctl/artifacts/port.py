@@ -6,9 +6,21 @@ and only then recorded (R11 d). Pins say which stack uses an artifact; nothing p
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
-from nexus_ctl.resources.artifact import Artifact, Forecast, Offer, Pin, ProgressSink, Request
+from nexus_ctl.resources.artifact import (
+    Artifact,
+    Forecast,
+    Offer,
+    Pin,
+    ProgressSink,
+    Request,
+    Room,
+    Upstream,
+    Verdict,
+)
+from nexus_ctl.resources.lock import LockedFile
 from nexus_ctl.resources.weights import GgufHeader
 
 
@@ -55,6 +67,36 @@ class Artifacts(Protocol):
 
         Made before from the same inputs, by whichever stack: nothing is done. Waits while another process builds the
         same. Raises Retryable (an input is not here any more), Terminal, IntegrityError.
+        """
+        ...
+
+    def contents(
+        self, request: Request, progress: ProgressSink, token: str | None = None, *, ask: bool
+    ) -> tuple[str, Mapping[str, LockedFile]]:
+        """(commit, files by name) of a request as a lock writes them, whatever it is locked to.
+
+        Without `ask` what is here counts, and the source is asked for what is not; with it, what the source offers now.
+        Brings the bytes only where the source states no digest of them. Raises as `resolve` and `fetch`.
+        """
+        ...
+
+    def upstream(self, asked: Mapping[str, tuple[Request, str | None]], *, look: bool) -> Mapping[str, Upstream]:
+        """Whether what sources follow has moved on from what is held or locked; keys as in `asked`, with its tokens.
+
+        With `look` each source is asked, once, all within a moment; without, and where none answers, it is what was
+        seen last. A source that follows nothing, or was never looked at, is left out. Never raises.
+        """
+        ...
+
+    def room(self, needed_bytes: int) -> Room:
+        """The cache's disk, for something of that size."""
+        ...
+
+    def verify(self, request: Request, progress: ProgressSink) -> tuple[Verdict, ...]:
+        """Read every file of the request again, whatever is remembered of it; sorted by name.
+
+        A corrupt file of the cache is put aside, so that the next fetch brings it again; a `path` is left alone. Empty
+        where nothing says which files there should be.
         """
         ...
 

@@ -7,6 +7,7 @@
     pins/<instance>-<set>/<model>.json    which stack uses what
     memo/  locks/  bad/                   digests by stat; one lock a request; what failed its check
     hub/                                  what the hub answered about models (`hub_memory`)
+    upstream/<key>.json                   what a followed branch named when it was last looked at
 
 A record or pin that cannot be read is moved to `bad/` and counts as absent: the cache never refuses to work (R11 e).
 """
@@ -33,6 +34,8 @@ class StoredFile:
     size_bytes: int
     shared: str = ""
     """The link to it that we put into the Hugging Face client's cache, if any."""
+    git_oid: str = ""
+    """The digest the source stated, where that was git's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,13 @@ class Layout:
 
     def lock(self, key: str) -> Path:
         return self.root / "locks" / key
+
+    def digests(self) -> frozenset[str]:
+        """`sha256:<hex>` of all content that is here."""
+        return frozenset(path.name.replace("-", ":", 1) for path in (self.root / "blobs").glob("sha256-*"))
+
+    def upstream(self, key: str) -> Path:
+        return self.root / "upstream" / f"{key}.json"
 
     @property
     def memo(self) -> Path:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from nexus_ctl.artifacts.throttle import Throttle
 from nexus_ctl.clock import Clock
-from nexus_ctl.resources.artifact import Offer
+from nexus_ctl.resources.artifact import HEADROOM_BYTES, Offer
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,10 @@ class Means:
     patience: Patience = Patience()
     free_memory: Callable[[], int | None] = lambda: None
     """Bytes of memory that a build may take; None when unknown."""
+    throttle: Throttle | None = None
+    """What all downloads together are held to; None: as fast as it goes."""
+    reserve_bytes: int = HEADROOM_BYTES
+    """Room that downloads leave on the cache's disk."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,8 @@ def parcel(request: Request, token: str | None, means: Means) -> Parcel:
     """The chosen files at the revision's commit. Raises Terminal, IntegrityError or Unavailable."""
     source = request.source.hugging_face
     assert source is not None
+    if request.locked is not None:
+        source = source.model_copy(update={"revision": request.locked.commit})
     cache = hub_cache_folder(means.environ)
     endpoint = endpoint_of(means.environ)
     if is_offline(means.environ):
@@ -101,11 +103,11 @@ def _offer(request: Request, endpoint: str, commit: str, parts: tuple[Part, ...]
         if request.sha256 is not None:
             raise Terminal(f"{origin}: spec.sha256 is of one file", hint="narrow files to one, or leave sha256 out")
         return Offer(f"files:{digest([[part.name, _content(part)] for part in parts], 64)}", size_bytes, origin)
-    if request.sha256 is None:
+    if request.wanted is None:
         return Offer(_content(parts[0]), size_bytes, origin)
-    if parts[0].sha256 not in (None, request.sha256):
-        raise IntegrityError(f"{origin} should be {request.sha256} but the hub says {parts[0].sha256}")
-    return Offer(f"sha256:{request.sha256}", size_bytes, origin)
+    if parts[0].sha256 not in (None, request.wanted):
+        raise IntegrityError(f"{origin} should be {request.wanted} but the hub says {parts[0].sha256}")
+    return Offer(f"sha256:{request.wanted}", size_bytes, origin)
 
 
 def _content(part: Part) -> str:

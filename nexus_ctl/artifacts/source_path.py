@@ -20,8 +20,9 @@ def in_place(request: Request, memo: Memo, progress: Callable[[int], None] | Non
         sha256, size_bytes = memo.sha256(path, progress), path.stat().st_size
     except OSError as error:
         raise Terminal(f"{path}: {error.strerror}") from error
-    if request.sha256 not in (None, sha256):
-        raise IntegrityError(f"{path} should be {request.sha256} but is {sha256}", hint="mend spec.sha256 or the file")
+    if request.wanted not in (None, sha256):
+        hint = "mend spec.sha256 or the file" if request.sha256 else "nexusctl models lock --upgrade"
+        raise IntegrityError(f"{path} should be {request.wanted} but is {sha256}", hint=hint)
     return Artifact(str(path), sha256, size_bytes, f"sha256:{sha256}", str(path))
 
 

@@ -33,7 +33,7 @@ def parcel(request: Request, means: Means) -> Parcel:
     wheel = _choose(source, means)
     part = _part(wheel, means)
     wheel_and_member = hashlib.sha256(f"{part.sha256}/{source.member}".encode()).hexdigest()
-    identity = f"sha256:{request.sha256}" if request.sha256 is not None else f"wheel:{wheel_and_member}"
+    identity = f"sha256:{request.wanted}" if request.wanted is not None else f"wheel:{wheel_and_member}"
     offer = Offer(identity, part.size_bytes, f"{display(wheel.url)}!{source.member}")
     return Parcel(offer, (part,), member=source.member)
 

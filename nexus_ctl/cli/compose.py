@@ -25,6 +25,7 @@ from nexus_ctl import __version__
 from nexus_ctl.artifacts.cache import Cache
 from nexus_ctl.artifacts.records import Layout
 from nexus_ctl.artifacts.source import Means
+from nexus_ctl.artifacts.throttle import Throttle
 from nexus_ctl.cli.usage import measure
 from nexus_ctl.clock import Clock, SystemClock, SystemIds
 from nexus_ctl.execution import secrets
@@ -139,7 +140,7 @@ class LocalWorkspace:
     @cached_property
     def artifacts(self) -> Cache:
         """See the port."""
-        return Cache(self.cache.root, Means(self.clock, self._environ, free_memory=available_memory))
+        return Cache(self.cache.root, self._means)
 
     @cached_property
     def catalog(self) -> Catalog:
@@ -184,6 +185,18 @@ class LocalWorkspace:
     @cached_property
     def _instance(self) -> str:
         return instance_id(self.state_dir, self._ids)
+
+    @cached_property
+    def _means(self) -> Means:
+        settings = self.stack.settings
+        rate = settings.downloads.bytes_per_second
+        return Means(
+            self.clock,
+            self._environ,
+            free_memory=available_memory,
+            throttle=Throttle(rate) if rate is not None else None,
+            reserve_bytes=settings.model_cache.reserve,
+        )
 
     @cached_property
     def _processes(self) -> ProcessRuntime:

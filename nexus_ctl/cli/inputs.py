@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +12,7 @@ import click
 from nexus_ctl.errors import UsageError
 
 if TYPE_CHECKING:
+    from nexus_ctl.errors import Diagnostic
     from nexus_ctl.resources.declared import Stack
     from nexus_ctl.resources.envelope import Ref
 
@@ -40,6 +41,50 @@ def empty_stack() -> Stack:
     from nexus_ctl.resources.stack import StackSpec
 
     return Stack("default", StackSpec(), {}, base_dir=os.getcwd())
+
+
+def locked_stack(files: Sequence[str], environment: str | None, *, whole: bool = False) -> Stack:
+    """The same, held to its lock: for commands that change the world by it. Raises ManifestError where the lock cannot
+    be read, the manifests contradict it, or, when it must be `whole`, a model has no entry."""
+    from nexus_ctl.errors import ManifestError
+
+    stack = load_stack(files, environment)
+    faults = [*stack.lock_faults, *(_missing_entries(stack) if whole else ())]
+    if faults:
+        raise ManifestError(faults)
+    return stack
+
+
+def readable_lock(files: Sequence[str], environment: str | None) -> Stack:
+    """The same, for commands that read or mend the lock: only one that cannot be read at all is refused."""
+    from nexus_ctl.errors import ManifestError
+
+    stack = load_stack(files, environment)
+    faults = [fault for fault in stack.lock_faults if fault.code != "lock-contradicted"]
+    if faults:
+        raise ManifestError(faults)
+    return stack
+
+
+def _missing_entries(stack: Stack) -> Iterator[Diagnostic]:
+    from nexus_ctl.errors import Diagnostic
+    from nexus_ctl.manifest.codes import SUMMARIES
+
+    known = stack.lock.models if stack.lock is not None else {}
+    for ref in stack.resources:
+        if ref.kind == "Model" and ref.name not in known:
+            detail, hint = f"{ref} is not in {stack.lock_path}", f"nexusctl models lock {ref.name}"
+            yield Diagnostic("not-locked", SUMMARIES["not-locked"], stack.locations[ref], "", detail, hint)
+
+
+def chosen_models(stack: Stack, names: Sequence[str]) -> tuple[str, ...]:
+    """The declared Models that are named, or all. Raises UsageError for one that is not declared."""
+    known = sorted(ref.name for ref in stack.resources if ref.kind == "Model")
+    for name in names:
+        if name not in known:
+            listed = ", ".join(known) or "none"
+            raise UsageError(f"no Model named {name!r} is declared (there are: {listed})", code="unknown-object")
+    return tuple(dict.fromkeys(names)) or tuple(known)
 
 
 def show_warnings(stack: Stack) -> None:

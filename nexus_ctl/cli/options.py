@@ -64,6 +64,11 @@ def lock_option(command: CommandT) -> CommandT:
     )(command)
 
 
+def locked_option(command: CommandT) -> CommandT:
+    """`--locked`: nothing may be resolved anew."""
+    return click.option("--locked", is_flag=True, help="Refuse a model that nexus.lock has no entry for.")(command)
+
+
 def timeout_option(command: CommandT) -> CommandT:
     """`--timeout`: a cap on this command alone."""
     return click.option(

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ import click
 from nexus_ctl.clock import Clock
 from nexus_ctl.execution.report import Began, Fetching, Outcome, Report, Status
 from nexus_ctl.planning.plan import Node
+from nexus_ctl.resources.artifact import Progress as Transfer
 from nexus_ctl.views.applied import spoken
 from nexus_ctl.views.progress import Rate, phrase
 
@@ -40,6 +41,21 @@ def live(clock: Clock) -> Iterator[Report]:
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as rows:
         yield _Rows(rows, clock).report
+
+
+def told_plainly(clock: Clock) -> Callable[[str, Transfer], None]:
+    """Where a command that plans nothing tells how far a model is: a line on stderr now and then."""
+    rates: dict[str, Rate] = {}
+    told: dict[str, float] = {}
+
+    def tell(name: str, step: Transfer) -> None:
+        now = clock.monotonic()
+        line = rates.setdefault(name, Rate()).line(step, now)
+        if now - told.setdefault(name, now) >= PLAIN_SECONDS:
+            told[name] = now
+            click.echo(f"model/{name}: {line}", err=True)
+
+    return tell
 
 
 class _Plain:

@@ -59,7 +59,7 @@ def perform(action: Action, ref: Ref, world: World, progress: ProgressSink) -> N
         case PullImage():
             if world.images is None:
                 raise Bug(f"no runtime here has images, and {action.name} is to be pulled")
-            world.images.pull(action.name, world.credentials(action.login), progress)
+            world.images.pull(action.name, world.credentials(action.login), progress, digest=action.digest)
         case CreateReplica():
             _create(action, runtime, world)
         case StartReplica():

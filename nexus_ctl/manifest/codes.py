@@ -57,6 +57,11 @@ SUMMARIES: Mapping[str, str] = {
     "duplicate-public-name": "two routes answer to the same public name",
     "renamed-still-declared": "the former name is still, or twice, in use",
     "listen-not-loopback": "a listener would be reachable from outside",
+    # nexus.lock
+    "bad-lock": "the lock file is not one that nexusctl wrote",
+    "lock-version": "the lock file has a version that this nexusctl does not read",
+    "lock-contradicted": "the manifest asks for something else than the lock file pins",
+    "not-locked": "the lock file has no entry for a model",
     # the engine's part of a Deployment
     "unknown-flag": "the engine has no such argument",
     "removed-flag": "the engine no longer takes this argument",

@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from typing import TextIO
 
 from nexus_ctl.errors import Diagnostic, ManifestError, UsageError
-from nexus_ctl.manifest import files, nodes, source
+from nexus_ctl.manifest import files, lock, nodes, source
 from nexus_ctl.manifest.check import Declared, check, check_settings
 from nexus_ctl.manifest.document import Document, identify
 from nexus_ctl.manifest.interpolate import interpolate
@@ -63,7 +63,7 @@ def load(
         name = paths[0] if paths else files.shown(next(iter(reading.inputs)))
         where = Place(Source(name, folder), 1, 1)
         reading.fault(where.fault("empty-input", "no document", hint="write a resource, or name another file with -f"))
-    return _assembled(documents, reading, folder)
+    return _assembled(documents, reading, folder, lock.path_of(folder, environment))
 
 
 @dataclass
@@ -242,7 +242,7 @@ def _fixed_by_base(document: Document, reading: _Reading) -> None:
             reading.fault(place.fault("fixed-by-base", key, path=f"spec.{key}", hint="write it in the base's Stack"))
 
 
-def _assembled(documents: Mapping[Ref, Document], reading: _Reading, folder: str) -> Stack:
+def _assembled(documents: Mapping[Ref, Document], reading: _Reading, folder: str, lock_path: str) -> Stack:
     declared: dict[Ref, Declared] = {}
     settings: Resource[StackSpec] | None = None
     for ref, document in sorted(documents.items()):
@@ -261,6 +261,11 @@ def _assembled(documents: Mapping[Ref, Document], reading: _Reading, folder: str
     if any(fault.severity == "error" for fault in faults):
         raise ManifestError(faults)
     spec = settings.spec if settings else StackSpec()
+    lock_faults: list[Diagnostic] = []
+    locked = lock.read(lock_path, lock_faults.append, reading.seen)
+    if locked is not None:
+        models = [(ref.name, one.resource.spec, one.place) for ref, one in declared.items() if ref.kind == "Model"]
+        lock.check(locked, models, lock_faults.append)
     return Stack(
         name=settings.metadata.name if settings else "default",
         settings=spec.model_copy(update={"include": [], "environments": {}}),
@@ -269,6 +274,9 @@ def _assembled(documents: Mapping[Ref, Document], reading: _Reading, folder: str
         base_dir=folder,
         locations={ref: document.name_place.location for ref, document in documents.items()},
         warnings=tuple(sorted(faults, key=lambda fault: fault.location)),
+        lock=locked.lock if locked is not None else None,
+        lock_path=lock_path,
+        lock_faults=tuple(lock_faults),
     )
 
 

@@ -82,6 +82,8 @@ class PullImage:
 
     name: str
     login: RegistryLogin | None = None
+    digest: str = ""
+    """Bring this one, and let `name` mean it; "" is what the registry has under the name."""
     pool = Pool.DOWNLOAD
 
 

@@ -93,6 +93,8 @@ class Change:
     restarts: int = 0
     """Replicas that end and begin again (or anew)."""
     download_bytes: int = 0
+    disk_bytes: int = 0
+    """What it takes of the model cache's disk while it lasts."""
     gap: Gap | None = None
     """Time without service; None when none is expected."""
     memory: Estimate | None = None

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from nexus_ctl.resources.lock import Locked
 from nexus_ctl.resources.model import Source
 from nexus_ctl.resources.normal import digest, normalise
 
@@ -66,11 +67,15 @@ class Request:
     """What a Model asks for: its source (paths absolute), the digest that must have, and what is built from it.
 
     Without `steps` the file as the source delivers it; otherwise the result of the last step, whose input is `base`.
+
+    The lock is no part of the key: it says which bytes of the source are meant, not what is asked for, so that locking
+    what is here changes nothing.
     """
 
     source: Source
     sha256: str | None = None
     steps: tuple[BuildStep, ...] = ()
+    locked: Locked | None = None
 
     @property
     def key(self) -> str:
@@ -96,6 +101,11 @@ class Request:
         The tool is not in it: another release of it makes nothing anew.
         """
         return f"built:{digest([self.steps[-1].recipe, *inputs], 64)}"
+
+    @property
+    def wanted(self) -> str | None:
+        """The SHA-256 the one file must have, declared or locked."""
+        return self.sha256 or (self.locked.sha256 if self.locked is not None else None)
 
     @property
     def pinned(self) -> dict[str, Any]:
@@ -144,6 +154,53 @@ class Artifact:
     origin: str
     files: tuple[str, ...] = ()
     """All paths when the artifact is more than one file, sorted by name; else empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """What the branch or tag of a source names by now, as last seen; equal commits: nothing of ours moved.
+
+    `seen_at` is ISO 8601, "" for never; `error` says why the last look failed, "" when it did not.
+    """
+
+    revision: str
+    held: str
+    now: str
+    files: int = 0
+    """How many of the chosen files are others than those held, and their bytes."""
+    size_bytes: int = 0
+    seen_at: str = ""
+    error: str = ""
+
+    @property
+    def moved(self) -> bool:
+        return self.now != self.held
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """The disk of the model cache. `reserve_bytes` of `free_bytes` are kept for everything else."""
+
+    place: str
+    free_bytes: int
+    reserve_bytes: int
+    reclaimable_bytes: int = 0
+    """What `models gc` would free; looked up only where room is short."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One file, read again from the first byte to the last. `state` is `ok`, `corrupt` or `missing`."""
+
+    name: str
+    path: str
+    state: str
+    size_bytes: int
+    expected: str
+    """The digest it must have: `sha256:<hex>` or `git:<sha-1>`; "" where nothing says."""
+    found: str = ""
+    aside: str = ""
+    """Where a corrupt file of the cache was put; "" when it was left where it is."""
 
 
 @dataclass(frozen=True, slots=True)

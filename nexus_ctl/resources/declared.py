@@ -15,6 +15,7 @@ from typing import Any
 from nexus_ctl.errors import Diagnostic, Location
 from nexus_ctl.resources.envelope import Ref, Resource
 from nexus_ctl.resources.field import Spec
+from nexus_ctl.resources.lock import Lock
 from nexus_ctl.resources.normal import Shape, shapes
 from nexus_ctl.resources.stack import StackSpec
 
@@ -43,6 +44,12 @@ class Stack:
     """Absolute folder of the Stack's manifest; the state directory is beside it."""
     locations: Mapping[Ref, Location] = field(default_factory=dict, compare=False)
     warnings: tuple[Diagnostic, ...] = field(default=(), compare=False)
+    lock: Lock | None = field(default=None, compare=False)
+    """What `nexus.lock` beside the manifest pins; None without one."""
+    lock_path: str = field(default="", compare=False)
+    """Where that file is, or would be."""
+    lock_faults: tuple[Diagnostic, ...] = field(default=(), compare=False)
+    """What is wrong with it, and what the manifests contradict; whoever changes the world refuses these."""
 
 
 def references(spec: Spec) -> Iterator[tuple[tuple[str | int, ...], Ref]]:

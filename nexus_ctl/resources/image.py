@@ -86,6 +86,10 @@ class ObservedImage:
     offered_digest: str = ""
     pull: PullSize | None = None
     """What a pull of the offered digest would take; None where that is here already."""
+    pinned: str = ""
+    """The digest that the lock holds it to; then nothing else is offered."""
+    tag_names: str = ""
+    """What the registry has under the tag, where a pinned image was asked after."""
     error: str = ""
     """Why the registry could not be asked."""
 

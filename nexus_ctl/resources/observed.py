@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nexus_ctl.resources.artifact import Artifact, Forecast, Offer, Pin, Request
+from nexus_ctl.resources.artifact import Artifact, Forecast, Offer, Pin, Request, Upstream
 from nexus_ctl.resources.envelope import Ref
 from nexus_ctl.resources.normal import Normal
 from nexus_ctl.resources.replica import Health, ObservedReplica
@@ -42,6 +42,9 @@ class ObservedModel:
     """Of an artifact that is to be built: what it is built from, the source's own file first."""
     forecast: Forecast | None = None
     """Of an artifact that is to be built."""
+
+    upstream: Upstream | None = None
+    """What the source's branch names by now, where that was looked at."""
 
     @property
     def is_wanted(self) -> bool:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from nexus_ctl.resources.artifact import HEADROOM_BYTES
 from nexus_ctl.resources.field import FORBIDDEN, INERT, REPLACE, Spec, as_map, as_set
 from nexus_ctl.resources.image import PullPolicy, RegistryLogin
 from nexus_ctl.resources.placement import Strategy
@@ -40,6 +41,17 @@ class ModelCache(Spec):
 
     path: Annotated[LocalPath, INERT] = "~/.cache/nexusctl/models"
     """Directory; `~` is the home directory."""
+    reserve: Annotated[Bytes, INERT] = HEADROOM_BYTES
+    """Room that downloads leave on the directory's disk for everything else; what does not fit beside it is refused
+    before anything is stopped."""
+
+
+class Downloads(Spec):
+    """How models are downloaded."""
+
+    bytes_per_second: Annotated[Bytes | None, INERT, Field(ge=1024)] = None
+    """What all model downloads of one nexusctl may take of the line together, per second (`20Mi`); as fast as it goes
+    when left out. `parallelism.downloads` says how many run at once; image pulls are the engine's and not held."""
 
 
 class GatewaySettings(Spec):
@@ -97,6 +109,8 @@ class StackSpec(Spec):
     """Where replicas run."""
     model_cache: Annotated[ModelCache, INERT] = ModelCache()
     """Where model files lie."""
+    downloads: Annotated[Downloads, INERT] = Downloads()
+    """How models are downloaded."""
     gateway: Annotated[GatewaySettings, REPLACE] = GatewaySettings()
     """The OpenAI-compatible gateway."""
     state: Annotated[StateSettings, INERT] = StateSettings()

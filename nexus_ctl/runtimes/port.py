@@ -99,6 +99,9 @@ class Images(Protocol):
         """What a pull of the offered digest would download and take; a silent registry makes the bytes unknown."""
         ...
 
-    def pull(self, image: str, login: Credentials | None, progress: ProgressSink) -> LocalImage:
-        """Bring it here. Raises Terminal (no such image, no access, wrong digest) or Retryable."""
+    def pull(self, image: str, login: Credentials | None, progress: ProgressSink, *, digest: str = "") -> LocalImage:
+        """Bring it here; with `digest` that one, which `image` then names.
+
+        Raises Terminal (no such image, no access, wrong digest) or Retryable.
+        """
         ...

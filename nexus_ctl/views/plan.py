@@ -200,6 +200,7 @@ def _json(plan: Plan, change: Change, nodes: Sequence[Node], ids: Mapping[Ref, i
         "notes": list(change.notes),
         "restarts": change.restarts,
         "downloadBytes": change.download_bytes,
+        "diskBytes": change.disk_bytes,
         "gap": str(change.gap or ""),
         "gapSeconds": {"usual": change.gap.usual_seconds, "atMost": change.gap.most_seconds} if change.gap else None,
         "memory": change.memory.to_json() if change.memory is not None else None,

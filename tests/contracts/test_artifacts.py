@@ -16,6 +16,7 @@ from nexus_ctl.artifacts.port import Artifacts
 from nexus_ctl.artifacts.source import Means, Patience
 from nexus_ctl.errors import IntegrityError, Retryable, Terminal
 from nexus_ctl.resources.artifact import Artifact, Pin, Progress, Quantization, Request
+from nexus_ctl.resources.lock import Locked, LockedFile
 from nexus_ctl.resources.model import Source
 from tests.fakes.artifacts import FakeArtifacts
 from tests.fakes.clock import FakeClock
@@ -178,6 +179,63 @@ def test_the_same_content_from_elsewhere_needs_no_transfer_and_keeps_its_identit
     case.put(elsewhere, CONTENT)
     assert case.cache.fetch(elsewhere, case.cache.resolve(elsewhere), ignore) == found
     assert case.transferred() == before
+
+
+def pinned(case: Case, request: Request, *, ask: bool = False) -> Request:
+    commit, files = case.cache.contents(request, ignore, ask=ask)
+    return replace(request, locked=Locked({}, files, commit))
+
+
+def test_what_is_here_is_locked_as_it_is_and_stays_what_it_was(case: Case) -> None:
+    request = case.url("a.gguf")
+    artifact = case.delivered(request)
+    before = case.transferred()
+    locked = pinned(case, request)
+    assert locked.wanted == digest(CONTENT)
+    assert case.cache.find(locked) == artifact
+    assert case.cache.fetch(locked, case.cache.resolve(locked), ignore) == artifact
+    assert case.transferred() == before
+
+
+def test_what_is_here_and_not_what_is_locked_is_not_found(case: Case) -> None:
+    request = case.url("a.gguf")
+    case.delivered(request)
+    other = replace(request, locked=Locked({}, {"a.gguf": LockedFile(len(OTHER), f"sha256:{digest(OTHER)}")}))
+    assert case.cache.find(other) is None
+    with pytest.raises(IntegrityError):
+        case.cache.fetch(other, case.cache.resolve(other), ignore)
+    assert case.cache.find(request) is not None
+
+
+def test_asked_anew_the_source_counts(case: Case) -> None:
+    request = case.url("a.gguf")
+    case.delivered(request)
+    case.put(request, OTHER)
+    assert pinned(case, request).wanted == digest(CONTENT)
+    assert pinned(case, request, ask=True).wanted == digest(OTHER)
+
+
+def test_verifying_finds_whole_files_whole_and_what_never_came_missing(case: Case) -> None:
+    request = case.url("a.gguf")
+    assert case.cache.verify(request, ignore) == ()
+    case.delivered(request)
+    [found] = case.cache.verify(pinned(case, request), ignore)
+    assert (found.state, found.size_bytes, found.expected) == ("ok", len(CONTENT), f"sha256:{digest(CONTENT)}")
+    other = replace(request, locked=Locked({}, {"a.gguf": LockedFile(5, f"sha256:{digest(OTHER)}")}))
+    [found] = case.cache.verify(replace(other, source=case.url("b.gguf").source), ignore)
+    assert found.state == "missing"
+
+
+def test_room_says_what_is_free_and_looks_for_more_only_where_it_is_short(case: Case) -> None:
+    room = case.cache.room(1)
+    assert room.free_bytes > room.reserve_bytes > 0
+    assert room.reclaimable_bytes == 0
+
+
+def test_an_address_follows_nothing(case: Case) -> None:
+    request = case.url("a.gguf")
+    case.delivered(request)
+    assert case.cache.upstream({"a": (request, None)}, look=True) == {}
 
 
 def test_no_source_is_terminal(case: Case) -> None:

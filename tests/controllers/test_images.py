@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from controllers.locking import relocked
 from controllers.reconciler import Options
 from nexus_ctl.engines import table as engines
 from nexus_ctl.planning.change import Verb
@@ -11,6 +14,7 @@ from nexus_ctl.resources.artifact import HEADROOM_BYTES
 from nexus_ctl.resources.declared import Stack
 from nexus_ctl.resources.envelope import Ref
 from nexus_ctl.resources.image import LocalImage
+from nexus_ctl.resources.lock import Lock
 from tests.builders import a_deployment, a_model, a_route, a_stack
 from tests.fakes.world import FakeWorld, offer
 
@@ -159,3 +163,57 @@ def test_without_room_for_a_moved_tag_what_is_here_stays_and_heals(world: FakeWo
     world.apply(follow)
     assert world.answers()
     assert world.images.here[NAME] == OLD
+
+
+def test_a_locked_image_is_pulled_by_its_digest_and_a_moved_tag_is_drift(world: FakeWorld) -> None:
+    assert world.images is not None
+    world.images.registry |= {NAME: NEW, f"{NAME}@{OLD.digest}": OLD}
+    locked = replace(demo(pullPolicy="Always"), lock=Lock(images={NAME: OLD.digest}))
+    world.apply(locked)
+    assert world.images.here[NAME] == OLD
+    plan = world.plan(locked)
+    assert plan.empty
+    [line] = [line for change in plan.changes for line in change.drift]
+    assert line.startswith("the tag moved aaaaaaa -> bbbbbbb; pinned, unchanged; ")
+    assert line.endswith(f"nexusctl models lock --upgrade {NAME}")
+    upgraded = replace(locked, lock=Lock(images={NAME: NEW.digest}))
+    world.images.registry[f"{NAME}@{NEW.digest}"] = NEW
+    change = next(c for c in world.plan(upgraded).changes if c.ref == Ref("Deployment", "chat"))
+    assert change.codes == ("image_digest_changed",)
+    world.apply(upgraded)
+    assert world.images.here[NAME] == NEW
+    assert world.plan(upgraded).empty
+
+
+def test_a_locked_image_that_is_here_needs_no_registry(world: FakeWorld) -> None:
+    assert world.images is not None
+    world.images.here[NAME] = OLD
+    world.images.reachable = False
+    locked = replace(demo(), lock=Lock(images={NAME: OLD.digest}))
+    world.apply(locked)
+    assert world.plan(locked).empty
+
+
+def test_another_image_than_locked_is_not_used_where_nothing_may_be_pulled(world: FakeWorld) -> None:
+    assert world.images is not None
+    world.images.here[NAME] = NEW
+    plan = world.plan(replace(demo(pullPolicy="Never"), lock=Lock(images={NAME: OLD.digest})))
+    assert {str(change.ref): change.codes for change in plan.blocked} == {
+        f"Image/{NAME}": ("image_unavailable",),
+        "Deployment/chat": ("dependency_blocked",),
+        "Route/chat": ("dependency_blocked",),
+    }
+
+
+def test_images_are_locked_as_they_are_here_else_as_the_registry_has_them(world: FakeWorld) -> None:
+    assert world.images is not None
+    stack = demo()
+
+    def lock(upgrade: bool) -> Lock:
+        return relocked(world.world(), stack, frozenset(), upgrade=upgrade, tell=lambda *_: None)
+
+    assert lock(upgrade=False).images == {NAME: OLD.digest}
+    world.images.here[NAME] = OLD
+    world.images.registry[NAME] = NEW
+    assert lock(upgrade=False).images == {NAME: OLD.digest}
+    assert lock(upgrade=True).images == {NAME: NEW.digest}

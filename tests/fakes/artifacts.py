@@ -2,16 +2,31 @@
 
 All state is plain data: look at it, deep-copy it. Sources hold what `put` gave them; faults are `fail_next` (raised by
 the next resolve, fetch, forecast or build), `cut_next` (the next transfer breaks off there) and `wrong` (keys that
-deliver wrong bytes).
+deliver wrong bytes, and whose bytes here are no longer right).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 
 from nexus_ctl.errors import ActionError, IntegrityError, Retryable, Terminal
-from nexus_ctl.resources.artifact import Artifact, Forecast, Offer, Pin, Progress, ProgressSink, Request
+from nexus_ctl.resources.artifact import (
+    HEADROOM_BYTES,
+    Artifact,
+    Forecast,
+    Offer,
+    Pin,
+    Progress,
+    ProgressSink,
+    Request,
+    Room,
+    Upstream,
+    Verdict,
+)
+from nexus_ctl.resources.lock import LockedFile
 from nexus_ctl.resources.weights import GgufHeader
 
 
@@ -29,6 +44,11 @@ class FakeArtifacts:
         self.wrong: set[str] = set()
         self.built_from: dict[str, dict[str, str]] = {}
         """Of what was built: the digests of its inputs, by request."""
+        self.commits: dict[str, str] = {}
+        self.moved: dict[str, Upstream] = {}
+        self.looks = 0
+        self.free_bytes = 64 << 30
+        self.reclaimable_bytes = 0
         self.transferred_bytes = 0
         self.fetches = 0
         self.builds = 0
@@ -54,18 +74,22 @@ class FakeArtifacts:
             return self.delivered.get(request.key) if now.items() <= before.items() else None
         if request.source.path is not None:
             there = self.sources.get(request.key)
-            return there if there is not None and request.sha256 in (None, there.sha256) else None
+            return there if there is not None and request.wanted in (None, there.sha256) else None
         found = self.delivered.get(request.key)
-        if found is None and request.sha256 is not None:
+        if found is not None and request.wanted not in (None, found.sha256):
+            found = None
+        if found is None and request.wanted is not None:
             same = (self.delivered[key] for key in sorted(self.delivered))
-            found = next((artifact for artifact in same if artifact.sha256 == request.sha256), None)
+            found = next((artifact for artifact in same if artifact.sha256 == request.wanted), None)
         return found
 
     def resolve(self, request: Request, token: str | None = None) -> Offer:
         there = self._there(request)
-        if request.source.path is not None and request.sha256 not in (None, there.sha256):
-            raise IntegrityError(f"{there.path} should be {request.sha256} but is {there.sha256}")
-        return Offer(there.identity, there.size_bytes, there.origin)
+        held_now = request.source.path is not None or request.source.hugging_face is not None
+        if held_now and request.wanted not in (None, there.sha256):
+            raise IntegrityError(f"{there.path} should be {request.wanted} but is {there.sha256}")
+        identity = f"sha256:{request.wanted}" if request.wanted is not None else there.identity
+        return Offer(identity, there.size_bytes, there.origin)
 
     def header(self, request: Request, token: str | None = None, file: str = "") -> GgufHeader | None:
         return self.headers.get(request.key)
@@ -75,14 +99,14 @@ class FakeArtifacts:
 
     def fetch(self, request: Request, offer: Offer, progress: ProgressSink, token: str | None = None) -> Artifact:
         found = self.find(request)
-        if found is not None and (request.sha256 is not None or found.identity == offer.identity):
+        if found is not None and (request.wanted is not None or found.identity == offer.identity):
             return found
         there = self._there(request)
-        if there.identity != offer.identity:
+        if offer.identity not in (there.identity, f"sha256:{request.wanted}"):
             raise Terminal(f"{there.origin} changed since it was planned", code="source-moved")
         self._transfer(request.key, there.size_bytes, progress)
-        if request.key in self.wrong or request.sha256 not in (None, there.sha256):
-            raise IntegrityError(f"{there.origin} should be {request.sha256 or there.sha256}")
+        if request.key in self.wrong or request.wanted not in (None, there.sha256):
+            raise IntegrityError(f"{there.origin} should be {request.wanted or there.sha256}")
         self.delivered[request.key] = there
         return there
 
@@ -111,6 +135,39 @@ class FakeArtifacts:
         made = Artifact(f"/cache/blobs/sha256-{sha256}", sha256, 500, identity, origin)
         self.delivered[request.key], self.built_from[request.key] = made, digests
         return made
+
+    def contents(
+        self, request: Request, progress: ProgressSink, token: str | None = None, *, ask: bool
+    ) -> tuple[str, Mapping[str, LockedFile]]:
+        free = replace(request, locked=None)
+        found = None if ask else self.find(free)
+        if found is None:
+            found = self._there(free)
+            if free.source.hugging_face is None and free.source.path is None:
+                found = self.fetch(free, self.resolve(free), progress, token)
+        name = found.origin.rpartition("/")[2] or "file"
+        return self.commits.get(request.key, ""), {name: LockedFile(found.size_bytes, f"sha256:{found.sha256}")}
+
+    def upstream(self, asked: Mapping[str, tuple[Request, str | None]], *, look: bool) -> Mapping[str, Upstream]:
+        self.looks += look
+        return {name: self.moved[one.key] for name, (one, _) in asked.items() if one.key in self.moved}
+
+    def room(self, needed_bytes: int) -> Room:
+        short = needed_bytes + HEADROOM_BYTES > self.free_bytes
+        return Room("/cache", self.free_bytes, HEADROOM_BYTES, self.reclaimable_bytes if short else 0)
+
+    def verify(self, request: Request, progress: ProgressSink) -> tuple[Verdict, ...]:
+        here = self.sources.get(request.key) if request.source.path is not None else self.delivered.get(request.key)
+        expected = request.wanted or (here.sha256 if here is not None else "")
+        if here is None or not expected:
+            return (Verdict("file", "", "missing", 0, f"sha256:{expected}"),) if expected else ()
+        good = request.key not in self.wrong and expected == here.sha256
+        if not good and request.source.path is None:
+            del self.delivered[request.key]
+            self.wrong.discard(request.key)
+        found = f"sha256:{here.sha256 if expected != here.sha256 or good else 'f' * 64}"
+        state, aside = ("ok", "") if good else ("corrupt", "" if request.source.path is not None else "/cache/bad/file")
+        return (Verdict("file", here.path, state, here.size_bytes, f"sha256:{expected}", found, aside),)
 
     def pins(self, instance: str, set_name: str) -> tuple[Pin, ...]:
         return tuple(self.pinned[key] for key in sorted(self.pinned) if key[:2] == (instance, set_name))

@@ -36,7 +36,7 @@ class FakeHub(HttpOrigin):
         commit = hashlib.sha1(json.dumps([repo, sorted(map(sha256, files.values()))]).encode()).hexdigest()
         self._repos.add(repo)
         self._heads[repo] = files
-        info = {"id": repo, "modelId": repo, "sha": commit, "private": False, "tags": [], "siblings": []}
+        info = {"id": repo, "modelId": repo, "sha": commit, "private": False, "tags": [], "siblings": siblings(files)}
         tree = [entry(name, content) for name, content in sorted(files.items())]
         for name in {revision, commit}:
             self.put(f"/api/models/{repo}/revision/{name}", json.dumps(info).encode(), content_type="application/json")
@@ -120,9 +120,18 @@ class FakeHub(HttpOrigin):
         return 404, {"X-Error-Code": "EntryNotFound", "X-Error-Message": "Entry not found"}
 
 
-def entry(name: str, content: bytes) -> dict[str, object]:
+def siblings(files: Mapping[str, bytes]) -> list[dict[str, object]]:
+    """The files as a revision with `blobs=true` lists them; the real hub leaves sizes out without that."""
+    return [
+        {"rfilename": row["path"], "size": row["size"], "blobId": row["oid"]}
+        | ({"lfs": {"sha256": lfs["oid"], "size": lfs["size"], "pointerSize": 130}} if (lfs := row.get("lfs")) else {})
+        for row in (entry(name, content) for name, content in sorted(files.items()))
+    ]
+
+
+def entry(name: str, content: bytes) -> dict[str, Any]:
     """A row of a tree listing."""
-    row: dict[str, object] = {"type": "file", "path": name, "size": len(content), "oid": git_oid(content)}
+    row: dict[str, Any] = {"type": "file", "path": name, "size": len(content), "oid": git_oid(content)}
     if len(content) >= LFS_BYTES:
         row |= {"lfs": {"oid": sha256(content), "size": len(content), "pointerSize": 130}}
     return row

@@ -29,11 +29,11 @@ class FakeImages:
         return self._offered(image, login).digest
 
     def pull_size(self, image: str, digest: str, login: Credentials | None = None) -> PullSize:
-        size = self._offered(image, login).size_bytes
+        size = next((one.size_bytes for one in self.registry.values() if one.digest == digest), 0)
         return PullSize(size, size, layers=1, place="/images", free_bytes=self.free_bytes)
 
-    def pull(self, image: str, login: Credentials | None, progress: ProgressSink) -> LocalImage:
-        offered = self._offered(image, login)
+    def pull(self, image: str, login: Credentials | None, progress: ProgressSink, *, digest: str = "") -> LocalImage:
+        offered = self._offered(f"{image}@{digest}" if digest else image, login)
         progress(Progress("pull", offered.size_bytes, offered.size_bytes))
         self.pulls.append(image)
         self.here[image] = offered

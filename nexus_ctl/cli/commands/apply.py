@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from nexus_ctl.cli.invocation import Invocation
-from nexus_ctl.cli.options import lock_option, output_option, stack_options, timeout_option, yes_option
+from nexus_ctl.cli.options import lock_option, locked_option, output_option, stack_options, timeout_option, yes_option
 
 
 @click.command("apply")
@@ -16,6 +16,7 @@ from nexus_ctl.cli.options import lock_option, output_option, stack_options, tim
 @click.option("--prune", is_flag=True, help="Also take down what is no longer declared.")
 @click.option("--max-prune", type=click.IntRange(0), metavar="N", help="Prune at most N objects. [default: 30 %, or 3]")
 @click.option("--refresh", is_flag=True, help="Ask model sources again even for what is here.")
+@locked_option
 @timeout_option
 @lock_option
 @output_option("text", "json", "name")
@@ -31,6 +32,7 @@ def command(
     prune: bool,
     max_prune: int | None,
     refresh: bool,
+    locked: bool,
     timeout: float | None,
     lock_timeout: float,
     output: str,
@@ -43,10 +45,11 @@ def command(
     from controllers.reconciler import Options
     from nexus_ctl.cli import saved
     from nexus_ctl.cli.carry import Manner, carry
-    from nexus_ctl.cli.inputs import load_stack
+    from nexus_ctl.cli.inputs import locked_stack
+    from nexus_ctl.cli.relock import keep_up
     from nexus_ctl.errors import UsageError
 
-    options = Options(prune=prune, max_prune=max_prune, refresh=refresh)
+    options = Options(prune=prune, max_prune=max_prune, refresh=refresh, upstream=True)
     check = saved.no_check
     if plan_file is not None:
         if files or environment or prune or refresh or max_prune is not None or dry_run:
@@ -54,7 +57,9 @@ def command(
         plan = saved.read(plan_file)
         files, environment, options, yes = plan.files, plan.environment or None, plan.options, True
         check = plan.check
-    stack = load_stack(files, environment)
+    stack = locked_stack(files, environment, whole=locked)
     manner = Manner(yes, output, timeout, lock_timeout, dry_run, environment or "")
     with invocation.workspace(stack, invocation.command) as workspace:
         carry(invocation, workspace, stack, options, manner, asked_for=stack.resources, check=check)
+        if not dry_run:
+            keep_up(workspace)

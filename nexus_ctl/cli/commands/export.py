@@ -43,11 +43,10 @@ def compose(invocation: Invocation, *, files: tuple[str, ...], environment: str 
 
 def _services(workspace: Workspace) -> Iterator[Service]:
     """Each declared deployment with its files in place. Raises UsageError where a file or an image name is missing."""
-    from controllers.model import request_of
+    from controllers.model import declared_request
     from nexus_ctl.engines import table as engines
     from nexus_ctl.errors import UsageError
     from nexus_ctl.resources.declared import models_of
-    from nexus_ctl.resources.envelope import Ref
     from nexus_ctl.resources.launch import with_files
     from nexus_ctl.views.compose import Service
 
@@ -60,7 +59,7 @@ def _services(workspace: Workspace) -> Iterator[Service]:
             raise UsageError(f"{ref} names no container image", code="no-image", hint="engine.custom.image")
         files = {}
         for model in models_of(deployment.spec).values():
-            artifact = world.artifacts.find(request_of(resources[Ref("Model", model)].spec))
+            artifact = world.artifacts.find(declared_request(workspace.stack, model))
             if artifact is None:
                 raise UsageError(f"the file of Model/{model} is not here yet", hint="nexusctl apply", code="not-here")
             files[model] = artifact.files or (artifact.path,)

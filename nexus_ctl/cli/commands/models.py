@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nexus_ctl.cli.commands.models_diff import command as diff
 from nexus_ctl.cli.commands.models_estimate import command as estimate
 from nexus_ctl.cli.commands.models_files import command as files_
+from nexus_ctl.cli.commands.models_lock import command as lock
 from nexus_ctl.cli.commands.models_rate import command as rate
 from nexus_ctl.cli.commands.models_recommend import command as recommend
 from nexus_ctl.cli.commands.models_search import command as search
 from nexus_ctl.cli.commands.models_show import command as show
+from nexus_ctl.cli.commands.models_verify import command as verify
 from nexus_ctl.cli.invocation import Invocation
 from nexus_ctl.cli.options import output_option, stack_options, yes_option
 
@@ -26,10 +29,10 @@ if TYPE_CHECKING:
 
 @click.group("models")
 def command() -> None:
-    """Find models, see what fits this machine, list and remove the files that are here."""
+    """Find models, see what fits this machine, pin, verify, list and remove the files that are here."""
 
 
-for one in (search, show, files_, recommend, estimate, rate):
+for one in (search, show, files_, recommend, estimate, lock, verify, diff, rate):
     command.add_command(one)
 
 
@@ -53,14 +56,14 @@ def list_(invocation: Invocation, *, files: tuple[str, ...], environment: str | 
 
 
 def _files(cache: Layout, stack: Stack, ratings: Sequence[Rating]) -> Iterator[ModelFile]:
+    from nexus_ctl.artifacts.collect import digests_of
     from nexus_ctl.views.model_use import subjects_of
     from nexus_ctl.views.models import ModelFile
 
-    users: dict[str, list[tuple[str, str]]] = {}
-    for pin in cache.read_pins():
-        users.setdefault(pin.key, []).append((pin.set, pin.model))
+    held = [(pin, digests_of(cache, pin)) for pin in cache.read_pins()]
     for record in cache.records():
-        used_by = sorted(users.get(record.key, ()))
+        content = {file.sha256 for file in record.files}
+        used_by = sorted({(pin.set, pin.model) for pin, has in held if pin.key == record.key or content <= has})
         ours = [subjects_of(stack, model) for set_name, model in used_by if set_name == stack.name]
         if record.hub is not None:
             ours.append(frozenset({f"hf:{record.hub.get('repo')}"}))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from nexus_ctl.cli.invocation import Invocation
-from nexus_ctl.cli.options import output_option, stack_options
+from nexus_ctl.cli.options import locked_option, output_option, stack_options
 
 
 @click.command("plan")
@@ -15,6 +15,7 @@ from nexus_ctl.cli.options import output_option, stack_options
 @click.option("--prune", is_flag=True, help="Also plan to take down what is no longer declared.")
 @click.option("--max-prune", type=click.IntRange(0), metavar="N", help="Prune at most N objects. [default: 30 %, or 3]")
 @click.option("--refresh", is_flag=True, help="Ask model sources again even for what is here.")
+@locked_option
 @output_option("text", "json")
 @click.pass_obj
 def command(
@@ -27,6 +28,7 @@ def command(
     prune: bool,
     max_prune: int | None,
     refresh: bool,
+    locked: bool,
     output: str,
 ) -> int:
     """Show what apply would do, and why.
@@ -37,12 +39,12 @@ def command(
     from controllers.reconciler import Options
     from nexus_ctl.cli import saved
     from nexus_ctl.cli.carry import make_plan, show
-    from nexus_ctl.cli.inputs import load_stack
+    from nexus_ctl.cli.inputs import locked_stack
 
-    options = Options(prune=prune, max_prune=max_prune, refresh=refresh)
+    options = Options(prune=prune, max_prune=max_prune, refresh=refresh, upstream=True)
     if out is not None:
         saved.check_inputs(files)
-    stack = load_stack(files, environment)
+    stack = locked_stack(files, environment, whole=locked)
     with invocation.workspace(stack, invocation.command) as workspace:
         plan = make_plan(workspace, stack, options, environment or "")[1]
         if out is not None:

@@ -19,17 +19,19 @@ def command(invocation: Invocation, *, files: tuple[str, ...], environment: str 
 
     Reports every fault with file, line and column. With -o json the faults go to stdout.
     """
-    from nexus_ctl.cli.inputs import load_stack, read_stack
+    from nexus_ctl.cli.inputs import locked_stack, read_stack
     from nexus_ctl.errors import ManifestError
     from nexus_ctl.views.diagnostics import to_json
 
     if output == "text":
-        stack = load_stack(files, environment)
+        stack = locked_stack(files, environment)
         count = len(stack.resources)
         click.echo(f"ok: {count} resource{'' if count == 1 else 's'} in stack {stack.name}")
         return 0
     try:
         stack = read_stack(files, environment)
+        if stack.lock_faults:
+            raise ManifestError(stack.lock_faults)
     except ManifestError as error:
         click.echo(
             json.dumps({"valid": False, "diagnostics": to_json(error.diagnostics)}, indent=2, ensure_ascii=False)

@@ -61,21 +61,26 @@ def by_podmans_digest(api: APIClient, image: str, found: LocalImage) -> LocalIma
     return replace(found, digest=str(answer.json()["Digest"]))
 
 
-def pull(api: APIClient, image: str, login: Credentials | None, progress: ProgressSink) -> None:
+def pull(api: APIClient, image: str, login: Credentials | None, progress: ProgressSink, *, digest: str = "") -> None:
     """Bring the image here, layer by layer; layers that are here already are not asked for again.
 
+    With `digest` that one is brought, whatever the tag names by now, and the tag then names it on this engine.
     Raises Terminal (no such image, no access, wrong digest) or Retryable (network, disk full).
     """
     repository, tag = parse_repository_tag(image)
     sizes: dict[str, Progress] = {}
     with translated(image):
-        for step in api.pull(repository, tag=tag or "latest", stream=True, decode=True, auth_config=auth_of(login)):
+        for step in api.pull(
+            repository, tag=digest or tag or "latest", stream=True, decode=True, auth_config=auth_of(login)
+        ):
             if "error" in step:
                 raise meaning(image, 500, step["error"])
             layer = _layer_progress(step, sizes)
             if layer is not None:
                 sizes[step["id"]] = layer
                 progress(_total(sizes))
+        if digest:
+            api.tag(f"{repository}@{digest}", repository, tag or "latest")
 
 
 def auth_of(login: Credentials | None) -> dict[str, str] | None:

@@ -269,9 +269,9 @@ class DockerRuntime:
         """What a pull of the offered digest would download and take; a silent registry makes the bytes unknown."""
         return offers.pull_size(self.api, image, digest, login)
 
-    def pull(self, image: str, login: Credentials | None, progress: ProgressSink) -> LocalImage:
+    def pull(self, image: str, login: Credentials | None, progress: ProgressSink, *, digest: str = "") -> LocalImage:
         """Bring the image here. Raises Terminal (no such image, no access) or Retryable."""
-        images.pull(self.api, image, login, progress)
+        images.pull(self.api, image, login, progress, digest=digest)
         found = self.image(image)
         if found is None:
             raise Terminal(f"{image} was pulled and is not there")

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from nexus_ctl.artifacts.cache import Cache
 from nexus_ctl.artifacts.source import Means, Patience
-from nexus_ctl.resources.artifact import Artifact, Progress, Request
+from nexus_ctl.artifacts.throttle import Throttle
+from nexus_ctl.resources.artifact import HEADROOM_BYTES, Artifact, Progress, Request
 from nexus_ctl.resources.model import Source
 from tests.fakes.clock import FakeClock
 from tests.fakes.http_origin import HttpOrigin
@@ -24,11 +25,13 @@ class Bench:
     patience: Patience = Patience(failures=3, stall_seconds=20)
     clock: FakeClock = field(default_factory=FakeClock)
     told: list[Progress] = field(default_factory=list)
+    throttle: Throttle | None = None
+    reserve_bytes: int = HEADROOM_BYTES
 
     @property
     def cache(self) -> Cache:
         """Opened anew each time, as another process would."""
-        return Cache(self.root, Means(self.clock, self.environ, self.patience))
+        return Cache(self.root, Means(self.clock, self.environ, self.patience, self.throttle, self.reserve_bytes))
 
     def url(self, path: str = "/model.gguf", sha256: str | None = None) -> Request:
         return Request(Source(url=self.origin.url + path), sha256)

@@ -35,7 +35,9 @@ def test_provenance_lies_beside_the_bytes(bench: Bench) -> None:
         "request": {"source": {"url": request.source.url}, "sha256": None},
         "origin": request.source.url,
         "identity": bench.cache.resolve(request).identity,
-        "files": [{"name": "a.gguf", "sha256": digest(CONTENT), "size_bytes": len(CONTENT), "shared": ""}],
+        "files": [
+            {"name": "a.gguf", "sha256": digest(CONTENT), "size_bytes": len(CONTENT), "shared": "", "git_oid": ""}
+        ],
         "fetched_at": "2026-01-01T00:00:00+00:00",
         "version": "0.1.0",
         "hub": None,

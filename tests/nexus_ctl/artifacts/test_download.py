@@ -12,13 +12,14 @@ from email.utils import format_datetime
 
 import pytest
 
-from nexus_ctl.artifacts import disk
-from nexus_ctl.artifacts.download import download
+from nexus_ctl.artifacts.download import BUFFER_BYTES, download
 from nexus_ctl.artifacts.partial import Partial, Sidecar
 from nexus_ctl.artifacts.source import Means, Part
+from nexus_ctl.artifacts.throttle import BURST_SECONDS, Throttle
 from nexus_ctl.errors import DeadlineExceeded, IntegrityError, Retryable, Terminal
 from nexus_ctl.resources.artifact import Progress, Request
 from nexus_ctl.resources.model import Source
+from tests.fakes.clock import FakeClock
 from tests.fakes.http_origin import HttpOrigin
 from tests.nexus_ctl.artifacts.bench import Bench
 
@@ -215,9 +216,37 @@ def test_silence_ends_at_the_deadline_and_keeps_what_came(bench: Bench) -> None:
     assert 0 < bench.cache.partial_bytes(bench.url()) < len(CONTENT)
 
 
-def test_a_disk_without_room_is_said_before_the_first_byte(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_source_is_asked_again_and_goes_on_where_it_fell_silent(bench: Bench) -> None:
+    gate = threading.Event()
+
+    class Clock(FakeClock):
+        def sleep(self, seconds: float) -> None:
+            super().sleep(seconds)
+            bench.origin.file("/model.gguf").gate = None  # what is asked from now on is answered whole
+
+    bench.patience, bench.clock = replace(bench.patience, stall_seconds=0.3), Clock()
+    bench.origin.put("/model.gguf", CONTENT, gate=gate)
+    assert bench.fetch(bench.url()).sha256 == SHA256
+    gate.set()
+    (again,) = [asked.range for asked in bench.origin.log if asked.range not in ("", "bytes=0-0")]
+    begin = int(again.removeprefix("bytes=").removesuffix("-"))
+    assert len(CONTENT) // 2 - BUFFER_BYTES < begin <= len(CONTENT) // 2
+    assert bench.clock.monotonic() > 0, "it was given a moment"
+
+
+@pytest.mark.parametrize("rate", [4096, 1 << 20, 64 << 20])
+def test_a_limited_download_takes_its_time_by_the_clock(bench: Bench, rate: int) -> None:
+    bench.throttle = Throttle(rate)
     bench.origin.put("/model.gguf", CONTENT)
-    monkeypatch.setattr(disk, "HEADROOM_BYTES", 1 << 60)
+    before = bench.clock.monotonic()
+    assert bench.fetch(bench.url()).sha256 == SHA256
+    took = bench.clock.monotonic() - before
+    assert len(CONTENT) / rate - BURST_SECONDS <= took <= len(CONTENT) / rate
+
+
+def test_a_disk_without_room_is_said_before_the_first_byte(bench: Bench) -> None:
+    bench.origin.put("/model.gguf", CONTENT)
+    bench.reserve_bytes = 1 << 60
     with pytest.raises(Terminal, match=r"needs 2\.9 MiB; .* free") as caught:
         bench.fetch(bench.url())
     assert caught.value.code == "disk-full"

@@ -35,6 +35,7 @@ Actions:
         listens on 127.0.0.1:8600
   +   Model/smol       not_found
         download 1000 B (0 B already here) from http://models.test/smol.gguf
+        disk free 64.0 GiB -> 64.0 GiB
   +   Deployment/chat  not_found
   +   Preset/precise   not_found
   +   Route/chat       not_found

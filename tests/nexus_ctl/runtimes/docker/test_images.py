@@ -80,6 +80,15 @@ def test_a_digest_is_that_image_whatever_the_tag_says_now(runtime: DockerRuntime
         runtime.pull(f"{registry.address}/weights@sha256:{'0' * 64}", None, lambda _: None)
 
 
+def test_a_pull_by_digest_makes_the_tag_name_it_here(runtime: DockerRuntime, registry: Registry) -> None:
+    name, first = registry.image("weights", "1"), registry.tags["weights:1"]
+    registry.put("weights", "1", layer())
+    assert runtime.pull(name, None, lambda _: None, digest=first).digest == first
+    found = runtime.image(name)
+    assert found is not None
+    assert found.digest == first
+
+
 def test_credentials_by_call(runtime: DockerRuntime, registry: Registry) -> None:
     registry.login = "reader:s3cret"
     name = registry.image("weights", "1")
