@@ -19,8 +19,8 @@ import yaml
 
 from nexus_ctl.errors import Diagnostic, MachineError
 from nexus_ctl.manifest import files, nodes, source
-from nexus_ctl.manifest.faults import dotted
 from nexus_ctl.manifest.nodes import Entry, Faults, Map, Node, Place, Scalar
+from nexus_ctl.resources.declared import dotted
 from nexus_ctl.resources.lock import Lock, Locked, LockedFile, contradictions
 from nexus_ctl.resources.model import ModelSpec
 

@@ -33,6 +33,7 @@ def test_the_plan_says_what_is_downloaded_and_what_is_built_of_it() -> None:
     assert change.notes == (
         "download 1000 B (0 B already here) from http://models.test/smol.gguf",
         "quantize Q4_K_M: 500 B, 4.50 bits per weight, by a tool 1.0",
+        "disk free 64.0 GiB -> 64.0 GiB",
     )
     assert change.download_bytes == 1000
 

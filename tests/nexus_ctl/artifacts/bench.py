@@ -31,7 +31,8 @@ class Bench:
     @property
     def cache(self) -> Cache:
         """Opened anew each time, as another process would."""
-        return Cache(self.root, Means(self.clock, self.environ, self.patience, self.throttle, self.reserve_bytes))
+        means = Means(self.clock, self.environ, self.patience, throttle=self.throttle, reserve_bytes=self.reserve_bytes)
+        return Cache(self.root, means)
 
     def url(self, path: str = "/model.gguf", sha256: str | None = None) -> Request:
         return Request(Source(url=self.origin.url + path), sha256)

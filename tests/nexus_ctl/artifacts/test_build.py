@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import textwrap
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from nexus_ctl.artifacts.source import Means
 from nexus_ctl.clock import SystemClock
 from nexus_ctl.errors import IntegrityError, Interrupted, Retryable, Terminal
 from nexus_ctl.resources.artifact import Artifact, Conversion, Progress, Quantization, Request
+from nexus_ctl.resources.lock import Locked, LockedFile
 from nexus_ctl.resources.model import HuggingFaceSource, Source
 from tests.fakes.clock import FakeClock
 from tests.fakes.gguf_models import TINY, write
@@ -70,8 +73,8 @@ def request_for(source: Path, kind: str = "Q4_K_M") -> Request:
     return Request(Source(path=str(source)), None, (Quantization(kind),))
 
 
-def a_cache(root: Path, environ: dict[str, str] | None = None, free: int | None = None) -> Cache:
-    return Cache(root, Means(SystemClock(), environ or {}, free_memory=lambda: free))
+def a_cache(root: Path, environ: dict[str, str] | None = None, free: int | None = None, reserve: int = 0) -> Cache:
+    return Cache(root, Means(SystemClock(), environ or {}, free_memory=lambda: free, reserve_bytes=reserve))
 
 
 def build(cache: Cache, request: Request, told: list[Progress] | None = None) -> Artifact:
@@ -208,10 +211,9 @@ def test_garbage_is_what_no_pin_holds_and_what_a_kill_left(tiny: Path, tmp_path:
     assert not left.exists()
 
 
-def test_without_room_nothing_is_begun(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nexus_ctl.artifacts.disk.HEADROOM_BYTES", 1 << 60)
+def test_without_room_nothing_is_begun(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(Terminal) as caught:
-        build(a_cache(tmp_path / "cache"), request_for(tiny))
+        build(a_cache(tmp_path / "cache", reserve=1 << 60), request_for(tiny))
     assert caught.value.code == "disk-full"
 
 
@@ -285,3 +287,13 @@ def test_a_tool_that_fails_says_why(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(Terminal, match="ended with 3; cannot do this") as caught:
         build(a_cache(tmp_path / "cache", {"PATH": str(tmp_path / "bin")}), request_for(tiny))
     assert caught.value.code == "build-failed"
+
+
+def test_what_was_built_of_other_bytes_than_are_locked_now_counts_as_absent(tiny: Path, tmp_path: Path) -> None:
+    cache, request = a_cache(tmp_path / "cache"), request_for(tiny)
+    made = build(cache, request)
+    content = hashlib.sha256(tiny.read_bytes()).hexdigest()
+    same = Locked({}, {tiny.name: LockedFile(tiny.stat().st_size, f"sha256:{content}")})
+    assert cache.find(replace(request, locked=same)) == made
+    other = Locked({}, {tiny.name: LockedFile(tiny.stat().st_size, f"sha256:{'0' * 64}")})
+    assert cache.find(replace(request, locked=other)) is None
