@@ -51,9 +51,9 @@ presets = optional(
 )  # fmt: skip
 deployments = st.fixed_dictionaries(
     {"model": st.just("m"), "engine": st.fixed_dictionaries({"llamaCpp": optional(
-        contextSize=st.integers(0, 2**20), parallel=st.integers(1, 256),
-        args=optional(grammar=texts, keep=st.integers(-1, 9), special=st.just(True), temp=st.floats(-2, 2)),
-        gpu=optional(layers=st.sampled_from(["auto", "all", 0, 12]), tensorSplit=st.lists(st.floats(0, 1), max_size=3)),
+        contextSize=st.integers(256, 2**20), parallel=st.integers(1, 256),
+        args=optional(grammar=texts, special=st.just(True), tags=texts),
+        gpu=optional(layers=st.sampled_from(["auto", "all", 0, 12]), tensorSplit=st.just([1.5, 1])),
     )})},
     optional={
         "replicas": st.integers(0, 64),
