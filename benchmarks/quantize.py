@@ -1,12 +1,13 @@
 """Quantizing as `apply` does it, beside llama.cpp's own library called directly, in turn, on the real model.
 
 Ours is the whole build: the child's start, the work, fsync, digest, check against the plan, record. The library's is
-one call in a process of its own, which ends when the file is written. One thread each.
+one call in a process of its own, which ends when the file is written. One thread and the same low priority each.
 """
 
 from __future__ import annotations
 
 import statistics
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,13 +17,14 @@ from unittest.mock import patch
 from benchmarks.first_token import find_model
 from benchmarks.row import Row
 from nexus_ctl.artifacts import build as building
+from nexus_ctl.artifacts.bounded import run as run_bounded
 from nexus_ctl.artifacts.cache import Cache
 from nexus_ctl.artifacts.source import Means
 from nexus_ctl.clock import SystemClock
 from nexus_ctl.resources.artifact import Quantization, Request
 from nexus_ctl.resources.model import Source
 from nexus_ctl.resources.quantization import FILE_TYPES
-from tests.fixtures.libllama import LIBRARIES, quantize
+from tests.fixtures.libllama import LIBRARIES
 
 TURNS = 3
 TYPES = ("Q4_K_M", "Q8_0")
@@ -57,8 +59,9 @@ def _ours(folder: Path, source: Path, kind: str) -> float:
 
 
 def _theirs(folder: Path, source: Path, kind: str) -> float:
+    program = [sys.executable, "-m", "tests.fixtures.libllama", str(source), str(folder / "theirs.gguf")]
     start = perf_counter()
-    done = quantize(source, folder / "theirs.gguf", FILE_TYPES[kind].number)
+    error = run_bounded([*program, str(FILE_TYPES[kind].number), "1"], memory_bytes=4 << 30, tick=lambda: None)
     taken = perf_counter() - start
-    assert done.returncode == 0, done.stderr
+    assert not error, error
     return taken

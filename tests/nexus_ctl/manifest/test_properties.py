@@ -151,6 +151,7 @@ def test_how_documents_are_spread_over_files_means_nothing(
 GPU = {"resources": {"gpus": {"count": 1}}}
 INSIDE = {
     "spec.source.huggingFace.": {"source": {"huggingFace": {"repo": "owner/name"}}},
+    "spec.convert.": {"source": {"huggingFace": {"repo": "owner/name"}}, "convert": {}},
     "spec.engine.vllm.": {"model": "m", "engine": {"vllm": {}}} | GPU,
     "spec.engine.custom.": {"model": "m", "engine": {"custom": {"command": ["serve", "{port}"]}}},
     "spec.resources.gpus.": {"model": "m", "engine": {"llamaCpp": {}}} | GPU,
