@@ -152,6 +152,9 @@ GPU = {"resources": {"gpus": {"count": 1}}}
 INSIDE = {
     "spec.source.huggingFace.": {"source": {"huggingFace": {"repo": "owner/name"}}},
     "spec.convert.": {"source": {"huggingFace": {"repo": "owner/name"}}, "convert": {}},
+    "spec.engine.llamaCpp.draft.": {"model": "m", "engine": {"llamaCpp": {"draft": {"model": "m"}}}},
+    "spec.engine.llamaCpp.projector.": {"model": "m", "engine": {"llamaCpp": {"projector": {"model": "m"}}}},
+    "spec.engine.vllm.draft.": {"model": "m", "engine": {"vllm": {"draft": {"model": "m"}}}} | GPU,
     "spec.engine.vllm.": {"model": "m", "engine": {"vllm": {}}} | GPU,
     "spec.engine.custom.": {"model": "m", "engine": {"custom": {"command": ["serve", "{port}"]}}},
     "spec.resources.gpus.": {"model": "m", "engine": {"llamaCpp": {}}} | GPU,
