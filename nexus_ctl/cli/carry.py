@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import click
 
@@ -16,6 +16,7 @@ from controllers.cycle import Ending, ObjectResult, Result, carry_out, plan_for
 from controllers.reconciler import Look, Options
 from nexus_ctl.cli.interrupt import Interrupts
 from nexus_ctl.cli.invocation import Invocation, Workspace
+from nexus_ctl.cli.manner import Manner
 from nexus_ctl.cli.progress import live
 from nexus_ctl.cli.terminal import style_for
 from nexus_ctl.errors import ActionError, Blocked, DeadlineExceeded, Interrupted
@@ -27,18 +28,6 @@ from nexus_ctl.views import plan as plan_view
 
 POLICY = frozenset({"protected", "in_use", "suspended"})
 """Reasons by which something is forbidden rather than impossible."""
-
-
-@dataclass(frozen=True, slots=True)
-class Manner:
-    """How a person wants it done."""
-
-    yes: bool = False
-    output: str = "text"
-    timeout: float | None = None
-    lock_timeout: float = 0.0
-    dry_run: bool = False
-    environment: str = ""
 
 
 Check = Callable[[Plan], None]

@@ -53,6 +53,11 @@ def output_option(*forms: str) -> Callable[[CommandT], CommandT]:
     )
 
 
+def locked_option(command: CommandT) -> CommandT:
+    """`--locked`: nothing may be resolved anew."""
+    return click.option("--locked", is_flag=True, help="Refuse a model that nexus.lock has no entry for.")(command)
+
+
 def lock_option(command: CommandT) -> CommandT:
     """`--lock-timeout`: how long to wait for another nexusctl."""
     return click.option(
@@ -61,18 +66,6 @@ def lock_option(command: CommandT) -> CommandT:
         default=0.0,
         metavar="SPAN",
         help="Wait so long for another nexusctl to finish. Default: not at all.",
-    )(command)
-
-
-def locked_option(command: CommandT) -> CommandT:
-    """`--locked`: nothing may be resolved anew."""
-    return click.option("--locked", is_flag=True, help="Refuse a model that nexus.lock has no entry for.")(command)
-
-
-def timeout_option(command: CommandT) -> CommandT:
-    """`--timeout`: a cap on this command alone."""
-    return click.option(
-        "--timeout", type=SPAN, metavar="SPAN", help="Start nothing new after so long, and exit 5. Default: no cap."
     )(command)
 
 

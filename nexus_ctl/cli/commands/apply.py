@@ -5,21 +5,17 @@ from __future__ import annotations
 import click
 
 from nexus_ctl.cli.invocation import Invocation
-from nexus_ctl.cli.options import lock_option, locked_option, output_option, stack_options, timeout_option, yes_option
+from nexus_ctl.cli.manner import Manner, manner_options
+from nexus_ctl.cli.options import locked_option
 
 
 @click.command("apply")
-@stack_options
+@manner_options
 @click.option("--plan", "plan_file", metavar="FILE", help="Carry out this saved plan; refuse if anything moved.")
-@yes_option
-@click.option("--dry-run", is_flag=True, help="Only show the plan.")
 @click.option("--prune", is_flag=True, help="Also take down what is no longer declared.")
 @click.option("--max-prune", type=click.IntRange(0), metavar="N", help="Prune at most N objects. [default: 30 %, or 3]")
 @click.option("--refresh", is_flag=True, help="Ask model sources again even for what is here.")
 @locked_option
-@timeout_option
-@lock_option
-@output_option("text", "json", "name")
 @click.pass_obj
 def command(
     invocation: Invocation,
@@ -27,24 +23,22 @@ def command(
     files: tuple[str, ...],
     environment: str | None,
     plan_file: str | None,
-    yes: bool,
-    dry_run: bool,
     prune: bool,
     max_prune: int | None,
     refresh: bool,
     locked: bool,
-    timeout: float | None,
-    lock_timeout: float,
-    output: str,
+    manner: Manner,
 ) -> None:
     """Make the declared true, and wait until it is.
 
     The plan goes to stderr, progress too; stdout gets one line per object. On a terminal you are asked first; without
     one, a plan that restarts or removes something needs --yes.
     """
+    from dataclasses import replace
+
     from controllers.reconciler import Options
     from nexus_ctl.cli import saved
-    from nexus_ctl.cli.carry import Manner, carry
+    from nexus_ctl.cli.carry import carry
     from nexus_ctl.cli.inputs import locked_stack
     from nexus_ctl.cli.relock import keep_up
     from nexus_ctl.errors import UsageError
@@ -52,14 +46,14 @@ def command(
     options = Options(prune=prune, max_prune=max_prune, refresh=refresh, upstream=True)
     check = saved.no_check
     if plan_file is not None:
-        if files or environment or prune or refresh or max_prune is not None or dry_run:
+        if files or environment or prune or refresh or max_prune is not None or manner.dry_run:
             raise UsageError("--plan carries out what was saved; it takes no selection", hint="leave the others out")
         plan = saved.read(plan_file)
-        files, environment, options, yes = plan.files, plan.environment or None, plan.options, True
+        files, environment, options = plan.files, plan.environment or None, plan.options
+        manner = replace(manner, yes=True, environment=plan.environment)
         check = plan.check
     stack = locked_stack(files, environment, whole=locked)
-    manner = Manner(yes, output, timeout, lock_timeout, dry_run, environment or "")
     with invocation.workspace(stack, invocation.command) as workspace:
         carry(invocation, workspace, stack, options, manner, asked_for=stack.resources, check=check)
-        if not dry_run:
+        if not manner.dry_run:
             keep_up(workspace)

@@ -5,17 +5,12 @@ from __future__ import annotations
 import click
 
 from nexus_ctl.cli.invocation import Invocation
-from nexus_ctl.cli.options import lock_option, output_option, stack_options, timeout_option, yes_option
+from nexus_ctl.cli.manner import Manner, manner_options
 
 
 @click.command("delete")
 @click.argument("what", nargs=-1, metavar="[KIND/NAME ...]")
-@stack_options
-@yes_option
-@click.option("--dry-run", is_flag=True, help="Only show the plan.")
-@timeout_option
-@lock_option
-@output_option("text", "json", "name")
+@manner_options
 @click.pass_obj
 def command(
     invocation: Invocation,
@@ -23,18 +18,14 @@ def command(
     what: tuple[str, ...],
     files: tuple[str, ...],
     environment: str | None,
-    yes: bool,
-    dry_run: bool,
-    timeout: float | None,
-    lock_timeout: float,
-    output: str,
+    manner: Manner,
 ) -> None:
     """Take objects down: the named ones, or with -f all that the files declare.
 
     Model weights stay in the cache unless their Model says `deletionPolicy: Delete`; the plan says so.
     """
     from controllers.reconciler import Options
-    from nexus_ctl.cli.carry import Manner, carry
+    from nexus_ctl.cli.carry import carry
     from nexus_ctl.cli.inputs import GATEWAY, load_stack, no_such, ref_of
     from nexus_ctl.cli.objects import look
     from nexus_ctl.errors import UsageError
@@ -50,7 +41,6 @@ def command(
     only = going
     if not any(ref.kind == "Route" for ref in stack.resources.keys() - going):
         only |= {Ref(GATEWAY, stack.name)}
-    manner = Manner(yes, output, timeout, lock_timeout, dry_run, environment or "")
     with invocation.workspace(stack, invocation.command) as workspace:
         if named:
             there = sorted(look(workspace).applied)
@@ -59,5 +49,5 @@ def command(
         options = Options(delete=going, only=only)
         carry(invocation, workspace, stack, options, manner, asked_for=going)
     still = sorted(str(ref) for ref in named & stack.resources.keys())
-    if still and not dry_run:
+    if still and not manner.dry_run:
         click.echo(f"still declared, so the next apply makes it again: {', '.join(still)}", err=True)

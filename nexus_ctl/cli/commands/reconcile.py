@@ -5,17 +5,12 @@ from __future__ import annotations
 import click
 
 from nexus_ctl.cli.invocation import Invocation
-from nexus_ctl.cli.options import lock_option, output_option, stack_options, timeout_option, yes_option
+from nexus_ctl.cli.manner import Manner, manner_options
 
 
 @click.command("reconcile")
 @click.argument("what", nargs=-1, metavar="[KIND/NAME ...]")
-@stack_options
-@yes_option
-@click.option("--dry-run", is_flag=True, help="Only show the plan.")
-@timeout_option
-@lock_option
-@output_option("text", "json", "name")
+@manner_options
 @click.pass_obj
 def command(
     invocation: Invocation,
@@ -23,11 +18,7 @@ def command(
     what: tuple[str, ...],
     files: tuple[str, ...],
     environment: str | None,
-    yes: bool,
-    dry_run: bool,
-    timeout: float | None,
-    lock_timeout: float,
-    output: str,
+    manner: Manner,
 ) -> None:
     """Make objects as declared now, whatever they died of before.
 
@@ -35,7 +26,7 @@ def command(
     spec whose roll-out failed is tried once more.
     """
     from controllers.reconciler import Options
-    from nexus_ctl.cli.carry import Manner, carry
+    from nexus_ctl.cli.carry import carry
     from nexus_ctl.cli.inputs import load_stack, no_such, ref_of
 
     stack = load_stack(files, environment)
@@ -44,7 +35,6 @@ def command(
     for ref in sorted(named - {ref_of("gateway", stack)} - set(known)):
         raise no_such(ref, known)
     retry = named or frozenset({*known, ref_of("gateway", stack)})
-    manner = Manner(yes, output, timeout, lock_timeout, dry_run, environment or "")
     with invocation.workspace(stack, invocation.command) as workspace:
         options = Options(only=named or None, retry=retry)
         carry(invocation, workspace, stack, options, manner, asked_for=retry)

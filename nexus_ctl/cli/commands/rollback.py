@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nexus_ctl.cli.invocation import Invocation
-from nexus_ctl.cli.options import lock_option, output_option, stack_options, timeout_option, yes_option
+from nexus_ctl.cli.manner import Manner, manner_options
 
 if TYPE_CHECKING:
     from nexus_ctl.resources.envelope import Ref
@@ -18,12 +18,7 @@ if TYPE_CHECKING:
 @click.command("rollback")
 @click.argument("what", metavar="KIND/NAME")
 @click.option("--to-revision", type=click.IntRange(1), metavar="N", help="Default: the newest stable one before now.")
-@stack_options
-@yes_option
-@click.option("--dry-run", is_flag=True, help="Only show the plan.")
-@timeout_option
-@lock_option
-@output_option("text", "json", "name")
+@manner_options
 @click.pass_obj
 def command(
     invocation: Invocation,
@@ -32,11 +27,7 @@ def command(
     to_revision: int | None,
     files: tuple[str, ...],
     environment: str | None,
-    yes: bool,
-    dry_run: bool,
-    timeout: float | None,
-    lock_timeout: float,
-    output: str,
+    manner: Manner,
 ) -> None:
     """Go back to an earlier revision of an object.
 
@@ -45,14 +36,13 @@ def command(
     from dataclasses import replace
 
     from controllers.reconciler import Options
-    from nexus_ctl.cli.carry import Manner, carry
+    from nexus_ctl.cli.carry import carry
     from nexus_ctl.cli.inputs import load_stack, ref_of
     from nexus_ctl.resources.envelope import Metadata, Resource
     from nexus_ctl.resources.kinds import KINDS
 
     stack = load_stack(files, environment)
     ref = ref_of(what, stack)
-    manner = Manner(yes, output, timeout, lock_timeout, dry_run, environment or "")
     with invocation.workspace(stack, invocation.command) as workspace:
         stored = workspace.store.objects.get(stack.name, ref)
         target = _target(ref, workspace.store.history.revisions(stack.name, ref), to_revision)
@@ -73,7 +63,7 @@ def command(
             manner,
             asked_for=(ref,),
         )
-    if declared is not None and declared.normalised != dict(target.spec) and not dry_run:
+    if declared is not None and declared.normalised != dict(target.spec) and not manner.dry_run:
         where = stack.locations.get(ref)
         click.echo(f"{where.file if where else 'the manifest'} still declares another spec; the next apply goes back "
                    f"to that", err=True)  # fmt: skip
