@@ -104,7 +104,9 @@ def observe(
         own_last = [*sorted(names - {ref.name}), ref.name]  # during a rename both names have rows; its own counts
         rows = [(name, *row) for name in own_last for row in sighting.table.endpoints.get(name, {}).items()]
         endpoints = {replica: address for _, replica, address in rows}
-        observed = ObservedDeployment(views, endpoints, {replica: name for name, replica, _ in rows})
+        routed_as = {replica: name for name, replica, _ in rows}
+        served = {replica: tuple(sighting.table.served.get(name, {}).get(replica, ())) for name, replica, _ in rows}
+        observed = ObservedDeployment(views, endpoints, routed_as, served)
         result[ref] = observed if resource is None else _with_secrets(world, scene, resource, observed)
     return result
 
@@ -137,7 +139,7 @@ def applied(observed: ObservedDeployment) -> Normal | None:
 
 def plan(ref: Ref, desired: Resource[DeploymentSpec] | None, observed: ObservedDeployment, scene: Scene) -> Change:
     """Bring up what is missing, exchange what is not current, make anew what ended, take down what is too much."""
-    seen = Seen(observed.replicas, observed.endpoints, observed.routed_as)
+    seen = Seen(observed.replicas, observed.endpoints, observed.routed_as, _misnamed(observed))
     if desired is None:
         return _remove(ref, seen, scene)
     stop = _obstacle(ref, desired, observed, scene)
@@ -172,6 +174,12 @@ def plan(ref: Ref, desired: Resource[DeploymentSpec] | None, observed: ObservedD
     memory = next((one.run.estimate for _, one in sorted(berth.seat.seated.items())), None) if berth.seat else None
     notes = (*_notes(desired, observed, berth.seat, change, scene), *doubts(desired.spec, observed))
     return replace(change, notes=notes, gap=_gap(desired, berth, change, scene), memory=memory)
+
+
+def _misnamed(observed: ObservedDeployment) -> frozenset[str]:
+    """Replicas of which the routing table has other model names than their engines take."""
+    owned = [(view.replica.name, view.replica.owner) for view in observed.replicas if view.replica.owner is not None]
+    return frozenset(name for name, owner in owned if engines.answers_to(owner) != observed.served.get(name, ()))
 
 
 def _makes(change: Change) -> bool:

@@ -1,4 +1,4 @@
-"""Which replica answers next. Called by `exchange`. Pure: what it remembers is handed in and out.
+"""Which replica answers next, and by which name it is asked. Called by `exchange`. Pure: memory is handed in and out.
 
 Two steps. Backends of a route share its requests exactly by weight, also when only one request is open at a time
 (smooth weighted round robin, as nginx does it): a canary with weight 10 beside 90 gets every tenth request. Among the
@@ -7,18 +7,19 @@ ready replicas of the backend the one with the fewest open requests wins; betwee
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping, Set
+from collections.abc import Mapping, MutableMapping, Sequence, Set
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A ready replica: where it listens."""
+    """A ready replica: where it listens, and the model names its engine takes (that of its model first; none = any)."""
 
     replica: str
     deployment: str
     host: str
     port: int
+    served: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,13 @@ def backend_turn(backends: tuple[Backend, ...], credit: MutableMapping[str, int]
 def least_loaded(endpoints: tuple[Endpoint, ...], load: Mapping[str, int], used: Mapping[str, int]) -> Endpoint:
     """The endpoint with the fewest open requests (`load`, by replica), then the smallest `used` (a growing count)."""
     return min(endpoints, key=lambda endpoint: (load.get(endpoint.replica, 0), used.get(endpoint.replica, 0)))
+
+
+def name_at(endpoint: Endpoint, names: Sequence[str]) -> str:
+    """Of the names for what is asked, the first that the engine takes; its model's where it takes none of them."""
+    if not endpoint.served:
+        return names[0]
+    return next((name for name in names if name in endpoint.served), endpoint.served[0])
 
 
 def without(backends: tuple[Backend, ...], replicas: Set[str]) -> tuple[Backend, ...]:

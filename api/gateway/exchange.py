@@ -13,7 +13,7 @@ import logging
 from api.gateway import choose, preset
 from api.gateway.choose import Endpoint
 from api.gateway.headers import request_head
-from api.gateway.openai import SOURCE_HEADER, GatewayError, Operation, model_of
+from api.gateway.openai import SOURCE_HEADER, GatewayError, Operation, model_of, with_model
 from api.gateway.pool import Pool
 from api.gateway.request import Request
 from api.gateway.server import ClientConnection
@@ -61,6 +61,7 @@ class Exchange:
         "_endpoint",
         "_first",
         "_head",
+        "_names",
         "_request",
         "_route",
         "_shared",
@@ -72,6 +73,7 @@ class Exchange:
         self._request = request
         self._client = client
         self._route: Route | None = None
+        self._names: tuple[str, ...] = ()
         self._endpoint: Endpoint | None = None
         self._deployment = ""
         self._call: Call | None = None
@@ -82,8 +84,10 @@ class Exchange:
     def begin(self, snapshot: Snapshot, operation: Operation) -> None:
         """The path of a request."""
         try:
-            target = snapshot.target(model_of(self._request.body))
+            model = model_of(self._request.body)
+            target = snapshot.target(model)
             self._route = target.route
+            self._names = (model, model.rpartition(":")[0] if target.picked else model, target.route.names[0])
             self._body = self._prepared(target, operation)
             endpoint = self._chosen(target.route)
         except GatewayError as error:
@@ -112,11 +116,21 @@ class Exchange:
         return endpoint
 
     def _send(self, endpoint: Endpoint) -> None:
-        request, body = self._request, self._body
+        request = self._request
+        try:
+            body = self._addressed(endpoint)
+        except GatewayError as error:
+            self._refuse(error)
+            return
         head = request_head(request.target, endpoint.host, endpoint.port, request.headers, len(body))
         self._endpoint, self._deployment = endpoint, endpoint.deployment
         self._shared.stats.opened(endpoint)
         self._call = self._shared.pool.call(endpoint, (head, body), self)
+
+    def _addressed(self, endpoint: Endpoint) -> bytes:
+        """The body for this engine: as prepared, unless it insists on another name for the model."""
+        name = choose.name_at(endpoint, self._names)
+        return self._body if name == self._names[0] else with_model(self._body, name)
 
     def _over(self) -> None:
         """The endpoint is done with this request."""

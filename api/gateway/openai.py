@@ -70,6 +70,9 @@ NOT_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What decoding a client's bytes may raise; the last one for nesting without end."""
 
 
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
 class _Ask(msgspec.Struct):
     model: str | None = None
 
@@ -88,3 +91,16 @@ def model_of(body: bytes) -> str:
     if not model:
         raise GatewayError(400, "you must provide a model parameter", code="missing_model", param="model")
     return model
+
+
+def fields_of(body: bytes) -> dict[str, msgspec.Raw]:
+    """The top level of a request body, each value in its own bytes. Raises GatewayError (400)."""
+    try:
+        return _fields.decode(body)
+    except NOT_JSON as error:
+        raise GatewayError(400, f"the request body is not JSON: {error}", code="invalid_json") from error
+
+
+def with_model(body: bytes, model: str) -> bytes:
+    """`body` with another `model`; all else at the top level keeps its bytes and order. Raises GatewayError (400)."""
+    return msgspec.json.encode(fields_of(body) | {"model": model})

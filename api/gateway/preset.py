@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from api.gateway.openai import NOT_JSON, GatewayError, Operation
+from api.gateway.openai import NOT_JSON, GatewayError, Operation, fields_of
 from nexus_ctl.resources.routing import PresetEntry
 
 SYNONYMS = {
@@ -27,7 +27,6 @@ class _Message(msgspec.Struct):
     role: str = ""
 
 
-_body = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _messages = msgspec.json.Decoder(list[msgspec.Raw])
 _message = msgspec.json.Decoder(_Message)
 
@@ -49,10 +48,7 @@ def layered(base: PresetEntry, picked: PresetEntry) -> PresetEntry:
 
 def applied(preset: PresetEntry, operation: Operation, body: bytes) -> bytes:
     """`body` (a JSON object) with `preset` laid under, and over where locked. Raises GatewayError (400)."""
-    try:
-        fields = _body.decode(body)
-    except NOT_JSON as error:
-        raise GatewayError(400, f"the request body is not JSON: {error}", code="invalid_json") from error
+    fields = fields_of(body)
     before = dict(fields)
     for name in preset.params.keys() | set(preset.locked):
         if name != "system_prompt":

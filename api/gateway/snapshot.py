@@ -92,7 +92,9 @@ def _route(entry: RouteEntry, table: Table) -> Route:
             backend.deployment,
             backend.weight,
             tuple(
-                _endpoint(replica, backend.deployment, address)
+                _endpoint(
+                    replica, backend.deployment, address, table.served.get(backend.deployment, {}).get(replica, [])
+                )
                 for replica, address in table.endpoints.get(backend.deployment, {}).items()
             ),
         )
@@ -105,11 +107,11 @@ def _route(entry: RouteEntry, table: Table) -> Route:
     return Route(tuple(entry.names), deployments, tuple(b for b in backends if b.endpoints), entry.preset)
 
 
-def _endpoint(replica: str, deployment: str, address: str) -> Endpoint:
+def _endpoint(replica: str, deployment: str, address: str, served: list[str]) -> Endpoint:
     url = urlsplit(address)
     if url.scheme != "http" or not url.hostname or not url.port:
         raise ValueError(f"the address of replica {replica!r} is not http://host:port: {address!r}")
-    return Endpoint(replica, deployment, url.hostname, url.port)
+    return Endpoint(replica, deployment, url.hostname, url.port, tuple(served))
 
 
 def _listed(names: dict[str, Target] | dict[str, PresetEntry]) -> str:

@@ -5,6 +5,7 @@ Controllers and the manifest's checks ask here, so a new engine is a field, a mo
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -13,6 +14,7 @@ from nexus_ctl.engines.fault import Fault
 from nexus_ctl.engines.loaded import Answers, Unlike
 from nexus_ctl.resources.deployment import DeploymentSpec
 from nexus_ctl.resources.launch import ALL_GPUS, GpuRequest, LaunchSpec, Limits, Sandbox
+from nexus_ctl.resources.ownership import Ownership
 from nexus_ctl.resources.weights import GgufHeader
 
 
@@ -30,6 +32,8 @@ class EngineRow:
     """What is wrong by the headers of the files, by the path of the reference to each."""
     makes_vectors: Callable[[DeploymentSpec], bool] = lambda _spec: False
     """Whether it is declared to serve vectors or scores in the stead of answers."""
+    answers_to: Callable[[DeploymentSpec], tuple[str, ...]] = lambda _spec: ()
+    """The model names it takes in a request, that of the model it serves first; none where it takes any."""
 
 
 ENGINES: Mapping[str, EngineRow] = {
@@ -41,7 +45,14 @@ ENGINES: Mapping[str, EngineRow] = {
         llama_cpp.check_files,
         llama_cpp.makes_vectors,
     ),
-    "vllm": EngineRow(vllm.launch, vllm.check, vllm_loaded.reads, vllm_loaded.unlike, makes_vectors=vllm.makes_vectors),
+    "vllm": EngineRow(
+        vllm.launch,
+        vllm.check,
+        vllm_loaded.reads,
+        vllm_loaded.unlike,
+        makes_vectors=vllm.makes_vectors,
+        answers_to=vllm.answers_to,
+    ),
     "custom": EngineRow(custom.launch, custom.check),
 }
 
@@ -112,6 +123,19 @@ def unlike(spec: DeploymentSpec, answers: Answers) -> tuple[Unlike, ...]:
 def makes_vectors(spec: DeploymentSpec) -> bool:
     """Whether this Deployment is declared to serve vectors or scores in the stead of answers."""
     return ENGINES[engine_of(spec)].makes_vectors(spec)
+
+
+def answers_to(owner: Ownership) -> tuple[str, ...]:
+    """The model names that a replica's engine takes in a request, that of the model it serves first; none = any.
+
+    By what the replica was made from, not by what is declared now: a Model's new name makes no new replica. A label
+    that cannot be read tells of none; such a replica is not current and leaves.
+    """
+    try:
+        spec = DeploymentSpec.model_validate(json.loads(owner.spec), by_alias=True, by_name=False)
+    except ValueError:
+        return ()
+    return ENGINES[engine_of(spec)].answers_to(spec)
 
 
 def engine_of(spec: DeploymentSpec) -> str:

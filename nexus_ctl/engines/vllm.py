@@ -92,6 +92,11 @@ def _companions(engine: Vllm) -> Iterator[str]:
         yield from ("--enable-lora", "--lora-modules", *pairs)
 
 
+def answers_to(spec: DeploymentSpec) -> tuple[str, ...]:
+    """The model names it takes: its Model's first, then its adapters'. Any other is answered with 404."""
+    return (spec.model, *(one.name or one.model for one in _engine(spec).adapters.modules))
+
+
 def makes_vectors(spec: DeploymentSpec) -> bool:
     """Whether it is declared to serve vectors or scores."""
     return _engine(spec).model.runner == "pooling"

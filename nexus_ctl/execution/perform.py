@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import assert_never
 
+from nexus_ctl.engines.table import answers_to
 from nexus_ctl.errors import Bug, Conflict, NameInUse, NotFound, Refused, Retryable, Terminal
 from nexus_ctl.execution.world import World
 from nexus_ctl.planning.action import (
@@ -136,5 +137,5 @@ def _publish(action: Publish, runtime: Runtime, world: World) -> None:
     there = runtime.inspect(action.name)
     if there is None or not there.address:
         raise Retryable(f"{action.name} has no address to publish: it is {there.state if there else 'gone'}")
-    address = there.address
-    world.routing.change(lambda table: routing.with_endpoint(table, action.deployment, action.name, address))
+    address, names = there.address, answers_to(there.owner) if there.owner is not None else ()
+    world.routing.change(lambda table: routing.with_endpoint(table, action.deployment, action.name, address, names))

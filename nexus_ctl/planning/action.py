@@ -116,7 +116,7 @@ class AwaitReady:
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """Put a ready replica's present address into the gateway's table."""
+    """Put a ready replica's present address, and the names its engine takes, into the gateway's table."""
 
     deployment: str
     name: str

@@ -86,12 +86,14 @@ class ObservedDeployment:
     """A Deployment in the world.
 
     `endpoints` are its rows of the routing table (replica → address), `routed_as` the deployment name each of those
-    rows stands under: another one than its own while a rename is under way.
+    rows stands under: another one than its own while a rename is under way. `served` are the model names in them, where
+    there are any.
     """
 
     replicas: tuple[ReplicaView, ...] = ()
     endpoints: Mapping[str, str] = field(default_factory=dict)
     routed_as: Mapping[str, str] = field(default_factory=dict)
+    served: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     secrets_digest: str = ""
     """Fingerprint of the secrets as they are now."""
     in_the_way: frozenset[str] = frozenset()

@@ -1,15 +1,15 @@
 """The routing table: what the gateway serves. A value; the one thing that control plane and data plane share.
 
-Three maps, each changed by an action of its own: `endpoints` (deployment → replica → address, only ready ones),
-`presets`, `routes`. The table is plain msgspec structs so that the gateway decodes it without pydantic, in
-microseconds. Names of JSON keys are a format: add, never rename.
+Three maps, each changed by an action of its own: `endpoints` (deployment → replica → address, only ready ones; `served`
+goes with it), `presets`, `routes`. The table is plain msgspec structs so that the gateway decodes it without pydantic,
+in microseconds. Names of JSON keys are a format: add, never rename.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -62,6 +62,9 @@ class Table(msgspec.Struct, frozen=True, rename="camel"):
     endpoints: dict[str, dict[str, str]] = {}
     presets: dict[str, PresetEntry] = {}
     routes: dict[str, RouteEntry] = {}
+    served: dict[str, dict[str, list[str]]] = {}
+    """Deployment → replica → the model names its engine answers to, that of the model it serves first. An engine that
+    takes any name is left out."""
 
 
 class RouteCounters(msgspec.Struct, frozen=True, rename="camel"):
@@ -112,17 +115,22 @@ def decode(data: bytes) -> Table:
     return msgspec.json.decode(data, type=Table)
 
 
-def with_endpoint(table: Table, deployment: str, replica: str, address: str) -> Table:
-    """`table` with a ready replica of a deployment added (or its address changed)."""
-    replicas = dict(table.endpoints.get(deployment, {})) | {replica: address}
-    return msgspec.structs.replace(table, endpoints=dict(table.endpoints) | {deployment: replicas})
+def with_endpoint(table: Table, deployment: str, replica: str, address: str, served: Sequence[str] = ()) -> Table:
+    """`table` with a ready replica of a deployment added, or its address and the names it answers to changed."""
+    return msgspec.structs.replace(
+        table,
+        endpoints=_put_inner(table.endpoints, deployment, replica, address),
+        served=_put_inner(table.served, deployment, replica, list(served) or None),
+    )
 
 
 def without_endpoint(table: Table, deployment: str, replica: str) -> Table:
     """`table` without a replica; a deployment without replicas leaves too."""
-    replicas = {name: address for name, address in table.endpoints.get(deployment, {}).items() if name != replica}
-    endpoints = {name: value for name, value in table.endpoints.items() if name != deployment}
-    return msgspec.structs.replace(table, endpoints=endpoints | ({deployment: replicas} if replicas else {}))
+    return msgspec.structs.replace(
+        table,
+        endpoints=_put_inner(table.endpoints, deployment, replica, None),
+        served=_put_inner(table.served, deployment, replica, None),
+    )
 
 
 def with_preset(table: Table, name: str, entry: PresetEntry | None) -> Table:
@@ -138,3 +146,7 @@ def with_route(table: Table, name: str, entry: RouteEntry | None) -> Table:
 def _put(mapping: Mapping[str, T], name: str, entry: T | None) -> dict[str, T]:
     rest = {key: value for key, value in mapping.items() if key != name}
     return rest if entry is None else rest | {name: entry}
+
+
+def _put_inner(mapping: Mapping[str, Mapping[str, T]], outer: str, name: str, entry: T | None) -> dict[str, Any]:
+    return _put(mapping, outer, _put(mapping.get(outer, {}), name, entry) or None)

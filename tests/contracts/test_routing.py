@@ -124,6 +124,18 @@ def test_a_change_is_there_for_the_next_reader_with_the_next_revision(rig: Rig) 
     )
 
 
+def test_the_names_an_engine_takes_come_and_go_with_its_replica(rig: Rig) -> None:
+    for replica, names in (("a-0", ("qwen", "sql")), ("a-1", ("qwen",)), ("b-0", ())):
+        deployment = replica[0]
+        rig.routing.change(lambda table, d=deployment, r=replica, n=names: with_endpoint(table, d, r, "http://h:1", n))
+    assert rig.routing.read().served == {"a": {"a-0": ["qwen", "sql"], "a-1": ["qwen"]}}
+    rig.routing.change(lambda table: with_endpoint(table, "a", "a-0", "http://h:1"))
+    assert rig.routing.read().served == {"a": {"a-1": ["qwen"]}}
+    rig.routing.change(lambda table: without_endpoint(table, "a", "a-1"))
+    assert rig.routing.read().served == {}
+    assert rig.routing.read().endpoints == {"a": {"a-0": "http://h:1"}, "b": {"b-0": "http://h:1"}}
+
+
 def test_a_change_that_changes_nothing_writes_nothing(rig: Rig) -> None:
     add = partial(with_endpoint, deployment="chat", replica="chat-0", address="http://127.0.0.1:1")
     first = rig.routing.change(add)

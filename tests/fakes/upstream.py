@@ -52,6 +52,25 @@ def answers(body: bytes, **options: object) -> Script:
     return script
 
 
+def insists(names: Sequence[str], script: Script) -> Script:
+    """`script` where `model` is one of `names`; else 404, as vLLM answers a name that it does not serve."""
+
+    async def answer(request: Received, writer: asyncio.StreamWriter) -> None:
+        model = request.json().get("model")
+        if model in names:
+            await script(request, writer)
+            return
+        error = {
+            "message": f"The model `{model}` does not exist.",
+            "type": "NotFoundError",
+            "param": "model",
+            "code": 404,
+        }
+        writer.write(http(json.dumps({"error": error}).encode(), status="404 Not Found"))
+
+    return answer
+
+
 def streams(events: Sequence[bytes], gap_seconds: float = 0.0) -> Script:
     """A stream of events, one chunk and one write each, with a pause after each."""
 

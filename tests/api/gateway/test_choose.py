@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.gateway.choose import Backend, Endpoint, backend_turn, least_loaded, without
+from api.gateway.choose import Backend, Endpoint, backend_turn, least_loaded, name_at, without
 
 
 def an_endpoint(replica: str, deployment: str = "d") -> Endpoint:
@@ -51,3 +52,19 @@ def test_without_drops_backends_left_empty() -> None:
     first = Backend("x", 1, (an_endpoint("x-0", "x"), an_endpoint("x-1", "x")))
     second = Backend("y", 1, (an_endpoint("y-0", "y"),))
     assert without((first, second), {"x-0", "y-0"}) == (Backend("x", 1, (an_endpoint("x-1", "x"),)),)
+
+
+@pytest.mark.parametrize(
+    ("served", "names", "name"),
+    [
+        ((), ("gpt:precise", "gpt", "chat"), "gpt:precise"),
+        (("qwen",), ("chat", "chat", "chat"), "qwen"),
+        (("qwen",), ("qwen", "qwen", "qwen"), "qwen"),
+        (("qwen", "sql"), ("sql:precise", "sql", "sql"), "sql"),
+        (("qwen", "sql"), ("sql-bot", "sql-bot", "sql"), "sql"),
+        (("qwen", "sql"), ("gpt", "gpt", "chat"), "qwen"),
+        (("qwen", "sql"), ("sql", "sql", "chat"), "sql"),
+    ],
+)
+def test_an_engine_is_asked_by_a_name_that_it_takes(served: tuple[str, ...], names: tuple[str, ...], name: str) -> None:
+    assert name_at(Endpoint("d-0", "d", "127.0.0.1", 1, served), names) == name

@@ -26,6 +26,7 @@ def a_table(
     *,
     presets: Mapping[str, PresetEntry] | None = None,
     routes: Mapping[str, RouteEntry] | None = None,
+    served: Mapping[str, Mapping[str, list[str]]] | None = None,
     revision: int = 1,
 ) -> Table:
     """A table; without `routes`, each deployment has a route of its own name."""
@@ -35,6 +36,7 @@ def a_table(
         endpoints={name: dict(replicas) for name, replicas in endpoints.items()},
         presets=dict(presets or {}),
         routes=dict(own if routes is None else routes),
+        served={name: dict(replicas) for name, replicas in (served or {}).items()},
     )
 
 
