@@ -49,7 +49,7 @@ def test_safetensors_are_converted_quantized_and_answer_as_the_original(
     assert round(_records(workspace)["quantize Q8_0"]["files"][0]["size_bytes"] / 2**20, 1) == 138.1
     assert _greedy(workspace)
     assert workspace.run("plan", "--detailed-exitcode").code == 0
-    workspace.ok("delete", "--yes")
+    workspace.ok("delete", "-f", "nexus.yaml", "--yes")
 
 
 def _records(workspace: Workspace) -> dict[str, Any]:

@@ -18,6 +18,7 @@ SEEN_ELSEWHERE = {"file-too-large", "too-many-documents", "fixed-by-base", "igno
 SEEN_ELSEWHERE |= {"risky-flag", "uneven-slots", "embedding-over-ubatch", "more-threads-than-cores"}
 SEEN_ELSEWHERE |= {"batch-does-not-divide", "no-gpu", "port-not-used", "path-not-mounted", "chat-to-vectors"}
 SEEN_ELSEWHERE |= {"file-says-otherwise", "memory-is-a-guess"}
+SEEN_ELSEWHERE |= {"bad-lock", "lock-version", "lock-contradicted", "not-locked"}
 """Need a large file, a second file, or are only a warning: tested beside the code."""
 
 

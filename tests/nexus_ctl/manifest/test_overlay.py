@@ -51,8 +51,8 @@ spec:
     llamaCpp:
       contextSize: 2048
       args:
-        keep: 1
-        top-k: 2
+        prio: 1
+        poll: 2
 ---
 apiVersion: nexus/v1
 kind: Deployment
@@ -101,7 +101,7 @@ spec:
   engine:
     llamaCpp:
       args:
-        top-k: 3
+        poll: 3
 ---
 apiVersion: nexus/v1
 kind: Route
@@ -152,7 +152,7 @@ def normalised(environment: str | None, kind: str, name: str) -> dict[str, Any]:
 def test_maps_merge_by_key_and_null_removes() -> None:
     deployment = normalised("prod", "Deployment", "d")
     assert deployment["env"] == {"B": {"value": "prod"}, "C": {"value": "prod"}}
-    assert deployment["engine"]["llamaCpp"] == {"contextSize": 2048, "args": {"keep": 1, "top-k": 3}}
+    assert deployment["engine"]["llamaCpp"] == {"contextSize": 2048, "args": {"prio": 1, "poll": 3}}
     assert "replicas" not in deployment
     assert load(environment="prod").resources[Ref("Deployment", "d")].metadata.labels == {"b": "prod"}
 
