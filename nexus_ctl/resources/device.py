@@ -53,6 +53,19 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True)
+class Leftover:
+    """A process of a container that the engine does not know, and what it holds of one device.
+
+    `device` is the short name; `used_bytes` is None where the driver does not tell.
+    """
+
+    pid: int
+    container_id: str
+    device: str
+    used_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceList:
     """What was found. `reason` says why there are no GPUs (no driver, ...); "" when the driver answered."""
 

@@ -1,4 +1,4 @@
-"""Whose the processes on a GPU are: the driver's account, held against our replicas.
+"""Whose the processes on a GPU are: the driver's account, held against our replicas and what the engine forgot.
 
 A container's process is known by its control group, which ends in the container's id; a plain process by itself or one
 of its ancestors. One file or two are read per process that holds GPU memory, whatever the number of replicas.
@@ -6,13 +6,13 @@ of its ancestors. One file or two are read per process that holds GPU memory, wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from nexus_ctl.resources.device import DeviceList, GpuUse
+from nexus_ctl.resources.device import DeviceList, GpuUse, Leftover
 from nexus_ctl.resources.replica import ObservedReplica
-from nexus_ctl.runtimes.docker.forgotten import CONTAINER_ID
+from nexus_ctl.runtimes.docker.forgotten import CONTAINER_ID, Forgotten
 
 ANCESTORS = 16
 
@@ -29,6 +29,20 @@ def gpu_use(devices: DeviceList, replicas: Sequence[ObservedReplica], proc: Path
                 used = ours.setdefault(device.id, {})
                 used[name] = used.get(name, 0) + process.used_bytes
     return GpuUse(devices, ours)
+
+
+def leftovers(devices: DeviceList, forgotten: Iterable[Forgotten]) -> tuple[Leftover, ...]:
+    """What processes of containers that the engine does not know hold of the devices, in the devices' order.
+
+    Look at the devices first: whatever holds memory by then was made before the engine is asked what it knows.
+    """
+    containers = {one.pid: one.container_id for one in forgotten}
+    return tuple(
+        Leftover(process.pid, containers[process.pid], device.short_name, process.used_bytes)
+        for device in devices.devices
+        for process in device.processes
+        if process.pid in containers
+    )
 
 
 def _owner(pid: int, by_id: Mapping[str, str], by_pid: Mapping[int, str], proc: Path) -> str | None:

@@ -16,6 +16,7 @@ from nexus_ctl.errors import Conflict, RuntimeUnreachable, UsageError
 from nexus_ctl.runtimes.port import Images, Runtime
 
 if TYPE_CHECKING:
+    from nexus_ctl.runtimes.docker.forgotten import Forgotten
     from nexus_ctl.runtimes.docker.runtime import DockerRuntime
 
 CHOSEN = "runtime"
@@ -32,6 +33,8 @@ class Choice:
     """The runtime's container images; None where it has none."""
     driver: str
     why: str
+    forgotten: Callable[[], tuple[Forgotten, ...]] = tuple
+    """Processes of containers that the engine does not know; without an engine none."""
 
 
 def open_runtime(wanted: str, state_dir: Path, instance: str, process: Callable[[], Runtime]) -> Choice:
@@ -50,7 +53,7 @@ def open_runtime(wanted: str, state_dir: Path, instance: str, process: Callable[
     engine = docker(instance)
     _choose(state_dir, before, Chosen(driver) if before.driver != driver else before)
     _same_engine(state_dir, engine)
-    return Choice(engine, engine, driver, why)
+    return Choice(engine, engine, driver, why, engine.forgotten)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from typing import Any
 import docker
 import pytest
 
-from tests.e2e.conftest import Workspace
+from nexus_ctl.runtimes.docker.forgotten import forgotten
+from tests.e2e.conftest import Workspace, eventually
 from tests.fakes.nvml.library import build
 from tests.fixtures import images
 from tests.fixtures.private_engine import Engine, spare_engine
@@ -122,3 +123,27 @@ def test_one_gpu_for_two_generations_is_stop_first_with_the_figures(gpus: Worksp
     gpus.apply()
     assert the_container(gpu_api)["Id"] != before
     assert gpus.run("plan", "--detailed-exitcode").code == 0
+
+
+def test_memory_held_by_a_container_that_the_engine_does_not_know_is_named(
+    gpus: Workspace, gpu_api: docker.APIClient, engine: Engine, tiny_image: str
+) -> None:
+    gpus.apply()
+    other = docker.APIClient(engine.url, timeout=60)
+    stranger = other.create_container(tiny_image, ["serve", "127.0.0.1", "8000"])["Id"]
+    try:
+        other.start(stranger)
+        pids = [pid_of(the_container(gpu_api)["Id"]), pid_of(stranger)]
+        with (gpus.folder / "gpus").open("a") as state:
+            state.writelines(f"process {pid} 60\n" for pid in pids)
+        (note,) = gpus.ok("top").err.splitlines()
+        assert note.startswith(f"note: process {pids[1]} holds 60.0 MiB of gpu1 in container {stranger[:12]}, ")
+    finally:
+        other.remove_container(stranger, force=True)
+        other.close()
+
+
+def pid_of(container: str) -> int:
+    """A process of the container, by this machine's account: the engine may number its own."""
+    found: int = eventually(lambda: [one.pid for one in forgotten(()) if one.container_id == container], "it runs")[0]
+    return found

@@ -21,6 +21,7 @@ def command(
     """Show what replicas use of the machine.
 
     CPU in percent of one core, resident memory with the mapped model file, requests in flight as the gateway counts.
+    GPU memory that a container's process holds without the engine knowing of it is named on stderr.
     """
     from nexus_ctl.cli.inputs import load_stack
     from nexus_ctl.resources.replica import ReplicaState
@@ -49,7 +50,10 @@ def command(
             )
             for one, owner in running
         ]
+        leftovers = workspace.leftovers()
     if output == "json":
         click.echo(json.dumps(view.to_json(rows), indent=2))
     else:
         click.echo(view.text(rows), nl=False)
+    for left in leftovers:
+        click.echo(f"note: {view.leftover(left)}", err=True)

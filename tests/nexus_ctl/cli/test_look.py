@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from nexus_ctl.resources.device import Leftover
 from nexus_ctl.resources.replica import Exit
 from tests.fakes.clock import FakeClock
 from tests.fakes.workspace import CommandLine
@@ -197,6 +198,18 @@ def test_top(applied: CommandLine) -> None:
     assert [line.split()[1] for line in lines[1:]] == ["deployment/chat", "gateway/demo"]
     [chat] = [one for one in applied.ok("top", "-o", "json").json() if one["object"] == "deployment/chat"]
     assert (chat["cpuCores"], chat["rssBytes"], chat["inFlight"]) == (0.25, 100 * 2**20, 0)
+
+
+def test_top_names_gpu_memory_that_the_engine_forgot(applied: CommandLine) -> None:
+    assert applied.ok("top").err == ""
+    applied.leftovers = (Leftover(4711, "ab" * 32, "gpu0", 5 << 30), Leftover(4711, "ab" * 32, "gpu1", None))
+    first, second = applied.ok("top").err.splitlines()
+    assert first.startswith("note: process 4711 holds 5.0 GiB of gpu0 in container abababababab, which the engine does")
+    assert first.endswith("if it is nobody's: sudo kill 4711")
+    assert "4711 holds memory of gpu1" in second
+    done = applied.ok("top", "-o", "json")
+    assert done.err.splitlines() == [first, second]
+    assert len(done.json()) == 2
 
 
 def test_wait(applied: CommandLine) -> None:
