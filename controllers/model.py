@@ -67,8 +67,13 @@ def _with_upstreams(
 
 
 def request_of(spec: ModelSpec, specs: Mapping[str, ModelSpec] = MappingProxyType({})) -> Request:
-    """What the cache is asked for; `specs` are the other models, of which one may be the importance matrix."""
-    steps: tuple[BuildStep, ...] = (Conversion(spec.convert.type),) if spec.convert is not None else ()
+    """What the cache is asked for; `specs` are the other models, of which one may be the importance matrix, or what an
+    adapter changes."""
+    steps: tuple[BuildStep, ...] = ()
+    if spec.convert is not None:
+        base = spec.convert.base
+        changed = request_of(specs[base], specs) if base is not None and base in specs else None
+        steps = (Conversion(spec.convert.type, changed),)
     if spec.quantize is not None:
         steps += (Quantization(spec.quantize.type, _imatrix_of(spec.quantize.imatrix, specs)),)
     return Request(spec.source, spec.sha256, steps)
@@ -94,11 +99,19 @@ def _locked(name: str, specs: Mapping[str, ModelSpec], lock: Lock | None) -> Req
     request = request_of(spec, specs)
     if lock is None:
         return request
-    matrix = spec.quantize.imatrix.model if spec.quantize is not None and spec.quantize.imatrix is not None else None
-    steps = request.steps
-    if matrix is not None and matrix in specs:
-        held = _locked(matrix, specs, lock)
-        steps = tuple(replace(s, imatrix=held) if isinstance(s, Quantization) else s for s in steps)
+    imatrix = spec.quantize.imatrix if spec.quantize is not None else None
+
+    def held(other: str | None) -> Request | None:
+        return _locked(other, specs, lock) if other is not None and other in specs else None
+
+    model, matrix = (
+        held(spec.convert.base if spec.convert is not None else None),
+        held(imatrix.model if imatrix else None),
+    )
+    steps = tuple(
+        replace(step, model=model) if isinstance(step, Conversion) else replace(step, imatrix=matrix or step.imatrix)
+        for step in request.steps
+    )
     return replace(request, steps=steps, locked=lock.of(name, spec))
 
 

@@ -95,15 +95,15 @@ class Builder:
         self, request: Request, inputs: Sequence[Artifact], built: Built, tool: Tool, progress: ProgressSink
     ) -> tuple[StoredFile, ...]:
         step = request.steps[-1]
-        wanted = predicted(step, base_of(step, inputs[0]))
+        wanted = predicted(step, base_of(step, inputs))
         target = self.layout.building(built.address)
         target.parent.mkdir(parents=True, exist_ok=True)
         need_room(target.parent, wanted.file_bytes, step.words, self.means.reserve_bytes)
         memory = tool.memory_bytes(wanted, threads())
         self._need_memory(memory, tool)
         target.unlink(missing_ok=True)
-        imatrix = inputs[1].path if len(inputs) > 1 else ""
-        job = Job(step.type, _sources(step, inputs[0]), imatrix, str(target), threads())
+        imatrix = inputs[1].path if len(inputs) > 1 and not isinstance(step, Conversion) else ""
+        job = Job(step.type, _sources(step, inputs), imatrix, str(target), threads())
         try:
             error = run(
                 tool.command(job), memory_bytes=memory, tick=lambda: progress(_so_far(_phase(request), target, wanted))
@@ -139,9 +139,14 @@ def _phase(request: Request) -> str:
     return "convert" if isinstance(request.steps[-1], Conversion) else "quantize"
 
 
-def _sources(step: BuildStep, artifact: Artifact) -> tuple[str, ...]:
-    if isinstance(step, Conversion):
-        return tuple(f"{name}={path}" for name, path in files_of(artifact).items())
+def _sources(step: BuildStep, inputs: Sequence[Artifact]) -> tuple[str, ...]:
+    if not isinstance(step, Conversion):
+        return _paths(inputs[0])
+    named = (f"{name}={path}" for name, path in files_of(inputs[0]).items())
+    return (*named, *(f"={path}" for model in inputs[1:] for path in _paths(model)))
+
+
+def _paths(artifact: Artifact) -> tuple[str, ...]:
     return artifact.files or (artifact.path,)
 
 

@@ -159,16 +159,22 @@ class Cache:
 
     def _base(self, request: Request, token: str | None) -> Base | None:
         """What the last step works on: of what is here, else of what the source shows; None where it shows nothing."""
-        from nexus_ctl.artifacts.dry_run import base_of
+        from nexus_ctl.artifacts.dry_run import AdapterFolder, base_of, folder_of, model_of
 
-        artifact = self.find(request.base)
+        step, artifact = request.steps[-1], self.find(request.base)
+        if not isinstance(step, Conversion):
+            return base_of(step, (artifact,)) if artifact is not None else self.header(request.base, token)
         if artifact is not None:
-            return base_of(request.steps[-1], artifact)
-        if not isinstance(request.steps[-1], Conversion):
-            return self.header(request.base, token)
-        from nexus_ctl.artifacts.remote_header import remote_folder
+            folder = folder_of(artifact)
+        else:
+            from nexus_ctl.artifacts.remote_header import remote_folder
 
-        return remote_folder(self._ask(request.base, token), self._means)
+            folder = remote_folder(self._ask(request.base, token), self._means)
+        if step.model is None:
+            return folder
+        found = self.find(step.model)
+        model = model_of(found) if found is not None else self.header(step.model)  # the token is the adapter's own
+        return AdapterFolder(folder, model) if model is not None else None
 
     def build(self, request: Request, identity: str, progress: ProgressSink) -> Artifact:
         """See the port. An exception out of `progress` ends it and leaves nothing."""

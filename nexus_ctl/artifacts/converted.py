@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -29,6 +30,10 @@ from nexus_ctl.resources.weights import TYPE_BY_NAME, GgufHeader, Tensor
 
 MOST_BYTES = 64 << 20
 """The largest file that is read whole: tokenizers of 250,000 tokens have some 35 MB."""
+HINT = (
+    "convert it with llama.cpp's convert_hf_to_gguf.py, and name the GGUF as the source; or look for one:\n"
+    "  nexusctl models search NAME"
+)
 ARCHITECTURES = {
     "LlamaForCausalLM": "llama",
     "MistralForCausalLM": "llama",
@@ -54,7 +59,7 @@ _INNER = {
     "mlp.down_proj": "ffn_down",
 }
 _LAYER = re.compile(r"model\.layers\.(\d+)\.(.+)\.(weight|bias)")
-_WIDTHS = ("f32", "f16", "bf16")
+WIDTHS = ("f32", "f16", "bf16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,25 +116,33 @@ def converted(folder: Folder, kind: str) -> Converted:
 
     Raises Terminal (`conversion-impossible`) for anything but what is known to come out right.
     """
-    try:
+    with refused(HINT):
         return _converted(folder, kind)
-    except (ValueError, KeyError, TypeError, BadHeader) as error:
+
+
+@contextmanager
+def refused(hint: str) -> Iterator[None]:
+    """What is wrong with the files within becomes the refusal of the conversion."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError, BadHeader) as error:
         told = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise impossible(told) from error
+        raise impossible(told, hint) from error
 
 
-def impossible(detail: str) -> Terminal:
-    """The error for a model that is not converted here."""
+def impossible(detail: str, hint: str = HINT) -> Terminal:
+    """The error for what is not converted here."""
     return Terminal(
         detail,
-        hint="convert it with llama.cpp's convert_hf_to_gguf.py, and name the GGUF as the source; or look for one:\n"
-        "  nexusctl models search NAME",
+        hint=hint,
         code="conversion-impossible",
         summary="the model cannot be converted here",
     )
 
 
 def _converted(folder: Folder, kind: str) -> Converted:
+    if "adapter_config.json" in folder.files and "config.json" not in folder.files:
+        raise ValueError("it is an adapter; name the Model that it changes as convert.base")
     if "config.json" not in folder.files or "tokenizer.json" not in folder.files:
         raise ValueError("config.json and tokenizer.json must be among the files")
     config = json.loads(folder.whole("config.json"))
@@ -146,6 +159,11 @@ def _converted(folder: Folder, kind: str) -> Converted:
         folder.whole("chat_template.jinja"),
         next(tensor.dims[1] for tensor in tensors if tensor.name == "token_embd.weight"),
     )
+    return assembled(metadata, tensors, origins)
+
+
+def assembled(metadata: Mapping[str, Written], tensors: tuple[Tensor, ...], origins: Mapping[str, Origin]) -> Converted:
+    """The file of these entries and tensors, in this order."""
     rows, offset = [], 0
     for tensor in tensors:
         rows.append(table_row(tensor, offset))
@@ -206,8 +224,8 @@ def _tensors(
         header = safetensors_header.read_header(read, size)
         begin = header.data_offset
         for one in header.tensors:
-            new, role = _renamed(one.name)
-            if one.type not in _WIDTHS or new in origins:
+            new, role = renamed(one.name)
+            if one.type not in WIDTHS or new in origins:
                 raise ValueError(f"{one.name} is stored as {one.type}, or twice")
             if not (new == "output.weight" and config.get("tie_word_embeddings")):
                 origins[new] = Origin(file, begin, one.type, turned.get(role, 0))
@@ -221,7 +239,7 @@ def _tensors(
     return origins, walk_order(tuple(tensors))
 
 
-def _renamed(name: str) -> tuple[str, str]:
+def renamed(name: str) -> tuple[str, str]:
     """(name in a GGUF, its role in a layer)."""
     if name in _OUTER:
         return _OUTER[name], ""

@@ -1,9 +1,10 @@
 """The child program that converts: safetensors in, one GGUF out, a few rows at a time.
 
-    python -m nexus_ctl.artifacts.converter TYPE TARGET NAME=PATH...
+    python -m nexus_ctl.artifacts.converter TYPE TARGET NAME=PATH... [=PATH...]
 
-Started by `build` through `bounded`. What goes where was decided by `converted`; here numbers are widened or narrowed
-(to the nearest, ties to even) and, for the Llama family, the rows of queries and keys are put into llama.cpp's order.
+Paths without a name are the model that an adapter changes, all its shards. Started by `build` through `bounded`. What
+goes where was decided by `converted`, for an adapter by `lora`; here numbers are widened or narrowed (to the nearest,
+ties to even) and, for the Llama family, the rows of queries and keys are put into llama.cpp's order.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nexus_ctl.artifacts.converted import Origin, converted, local
+from nexus_ctl.artifacts.gguf_header import read_file
+from nexus_ctl.artifacts.lora import adapter
 from nexus_ctl.artifacts.quantized import padded
-from nexus_ctl.resources.weights import Tensor
+from nexus_ctl.resources.weights import Tensor, merge_shards
 
 CHUNK_ELEMENTS = 1 << 22
 _STORED: Mapping[str, np.dtype[Any]] = {"f32": np.dtype("<f4"), "f16": np.dtype("<f2"), "bf16": np.dtype("<u2")}
@@ -27,8 +30,11 @@ _STORED: Mapping[str, np.dtype[Any]] = {"f32": np.dtype("<f4"), "f16": np.dtype(
 
 def main(kind: str, target: str, *named: str) -> None:
     """Write the model to `target`, flushed to disk."""
-    files = {name: Path(path) for name, _, path in (one.partition("=") for one in named)}
-    plan = converted(local(files), kind)
+    pairs = [(name, Path(path)) for name, _, path in (one.partition("=") for one in named)]
+    files, shards = {name: path for name, path in pairs if name}, [path for name, path in pairs if not name]
+    folder = local(files)
+    model = merge_shards(read_file(path).header for path in shards) if shards else None
+    plan = adapter(folder, model, kind) if model is not None else converted(folder, kind)
     with open(target, "xb") as out:
         out.write(plan.front)
         for tensor in plan.header.tensors:

@@ -7,41 +7,72 @@ by the build, which holds its result against it. Raises what makes a step imposs
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from nexus_ctl.artifacts.converted import Folder, converted, local
 from nexus_ctl.artifacts.converted import impossible as not_convertible
 from nexus_ctl.artifacts.gguf_header import header_of
+from nexus_ctl.artifacts.lora import adapter
 from nexus_ctl.artifacts.mixture import mixture
 from nexus_ctl.artifacts.quantized import impossible, quantized
 from nexus_ctl.artifacts.tools import CONVERTER, Tool, find_tool
 from nexus_ctl.resources.artifact import Artifact, BuildStep, Conversion, Forecast
 from nexus_ctl.resources.weights import TYPE_BY_NAME, GgufHeader
 
-Base = GgufHeader | Folder
+
+@dataclass(frozen=True, slots=True)
+class AdapterFolder:
+    """The files of an adapter, and the header of the model that it changes."""
+
+    folder: Folder
+    model: GgufHeader
+
+
+Base = GgufHeader | Folder | AdapterFolder
 """What a step works on: a model file's header, or the files of a repository."""
 
 
-def base_of(step: BuildStep, artifact: Artifact) -> Base:
-    """The same of what is here. Raises Terminal where the step cannot begin with it."""
+def base_of(step: BuildStep, inputs: Sequence[Artifact]) -> Base:
+    """The same of what is here, all inputs of the step in order. Raises Terminal where it cannot begin with them."""
+    artifact = inputs[0]
     if isinstance(step, Conversion):
-        return local(files_of(artifact))
+        folder = folder_of(artifact)
+        return folder if step.model is None else AdapterFolder(folder, model_of(inputs[1]))
     header = header_of(artifact)
     if header is None:
         raise impossible(f"{artifact.origin} is no GGUF file", "only a GGUF can be quantized; convert it first")
     return header
 
 
+def model_of(artifact: Artifact) -> GgufHeader:
+    """The header of the model that an adapter changes. Raises Terminal when it is no GGUF."""
+    header = header_of(artifact)
+    if header is None:
+        raise not_convertible(
+            f"the model that it changes ({artifact.origin}) is no GGUF file",
+            "name the Model that is served as convert.base",
+        )
+    return header
+
+
+def folder_of(artifact: Artifact) -> Folder:
+    """The files of a repository that is here. Raises as `files_of`."""
+    return local(files_of(artifact))
+
+
 def files_of(artifact: Artifact) -> Mapping[str, Path]:
     """The files of a repository by their names in it. Raises Terminal when it is a single file."""
     if not artifact.files:
-        raise not_convertible(f"{artifact.origin} is one file; config.json and tokenizer.json are needed too")
+        raise not_convertible(f"{artifact.origin} is one file; its configuration is needed too")
     return {str(Path(file).relative_to(artifact.path)): Path(file) for file in artifact.files}
 
 
 def predicted(step: BuildStep, base: Base) -> GgufHeader:
     """The header of what the step makes of `base`, `file_bytes` exact. Raises Terminal where it cannot be made."""
+    if isinstance(base, AdapterFolder):
+        return adapter(base.folder, base.model, step.type).header
     if isinstance(base, Folder):
         return converted(base, step.type).header
     assert not isinstance(step, Conversion)
@@ -64,7 +95,7 @@ def forecast(step: BuildStep, base: Base | None, environ: Mapping[str, str]) -> 
 
 
 def _notes(step: BuildStep, base: Base, header: GgufHeader) -> tuple[str, ...]:
-    if isinstance(base, Folder) or isinstance(step, Conversion):
+    if not isinstance(base, GgufHeader) or isinstance(step, Conversion):
         return ()
     notes = []
     fallbacks = mixture(base, step.type, has_imatrix=step.imatrix is not None).fallbacks

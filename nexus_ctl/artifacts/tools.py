@@ -33,7 +33,7 @@ _BUILD = re.compile(r"build = (\d+ \(\w+\))")
 @dataclass(frozen=True, slots=True)
 class Job:
     """What a tool is told. `sources` are all shards of the model in order, or `NAME=PATH` of the files that are
-    converted; `imatrix` a path or ""."""
+    converted and `=PATH` of the model that an adapter changes; `imatrix` a path or ""."""
 
     type: str
     sources: tuple[str, ...]

@@ -39,14 +39,16 @@ class Quantization:
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """A build step: the GGUF of a folder of safetensors, its numbers as `type`."""
+    """A build step: the GGUF of a folder of safetensors, its numbers as `type`; of an adapter for `model`, if that is
+    given."""
 
     type: str
+    model: Request | None = None
 
     @property
     def words(self) -> str:
         """For people: `convert to GGUF, bf16`."""
-        return f"convert to GGUF, {self.type}"
+        return f"convert {'' if self.model is None else 'the adapter '}to GGUF, {self.type}"
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -55,8 +57,8 @@ class Conversion:
 
     @property
     def inputs(self) -> tuple[Request, ...]:
-        """Nothing besides the source."""
-        return ()
+        """What it needs besides the source."""
+        return (self.model,) if self.model is not None else ()
 
 
 BuildStep = Conversion | Quantization

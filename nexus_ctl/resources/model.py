@@ -74,7 +74,10 @@ class Convert(Spec):
     to: Annotated[Literal["gguf"], REPLACE] = "gguf"
     """The format."""
     type: Annotated[Literal["f32", "f16", "bf16"], REPLACE] = "bf16"
-    """How numbers are stored; `bf16` loses nothing of most models."""
+    """How numbers are stored; `bf16` loses nothing of most models. Adapters are mostly trained in `f32`."""
+    base: Annotated[str | None, refers_to(REPLACE, "Model")] = None
+    """The Model that the source is a LoRA adapter for (PEFT: `adapter_config.json`, `adapter_model.safetensors`), a
+    GGUF of any quantization. Left out, the source is a model itself."""
 
 
 class Imatrix(Spec):
@@ -133,4 +136,6 @@ class ModelSpec(Spec):
             raise ValueError(
                 "convert needs source.huggingFace: a model's configuration, tokenizer and weights are several files"
             )
+        if self.convert is not None and self.convert.base is not None and self.quantize is not None:
+            raise ValueError("an adapter is not quantized; give convert.type, and leave quantize out")
         return self

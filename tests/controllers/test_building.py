@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from controllers.model import declared_request
 from controllers.reconciler import Options
 from nexus_ctl.errors import Terminal
 from nexus_ctl.planning.change import Change
 from nexus_ctl.resources.artifact import Request
 from nexus_ctl.resources.declared import Stack
 from nexus_ctl.resources.envelope import Ref
+from nexus_ctl.resources.lock import Lock, Locked, LockedFile, asked
 from tests.builders import a_deployment, a_model, a_resource, a_route, a_stack
 from tests.fakes.world import FakeWorld, offer
 
@@ -138,3 +142,23 @@ def test_a_conversion_comes_before_the_quantization() -> None:
     item = next(one for one in world.store.objects.all("demo") if one.ref == SMOL)
     held = {condition.type for condition in item.conditions if condition.status == "True"}
     assert held >= {"Downloaded", "Converted", "Quantized", "Verified", "Ready"}
+
+
+def test_an_adapter_is_converted_after_its_base_is_there() -> None:
+    spec = {"source": {"huggingFace": {"repo": "acme/tone"}}, "convert": {"base": "smol"}}
+    world, stack = FakeWorld(), a_stack(a_resource("Model", "adapter", spec), a_model())
+    offer(world, stack)
+    plan = world.plan(stack)
+    kinds = [(type(node.action).__name__, node.ref.name) for node in plan.nodes]
+    assert kinds.index(("PinModel", "smol")) < kinds.index(("ConvertModel", "adapter"))
+    world.apply(stack)
+    assert world.plan(stack).nodes == ()
+
+
+def test_the_base_of_an_adapter_is_the_one_that_is_locked() -> None:
+    spec = {"source": {"huggingFace": {"repo": "acme/tone"}}, "convert": {"base": "smol"}}
+    stack = a_stack(a_resource("Model", "adapter", spec), a_model())
+    pinned = Locked(asked(stack.resources[SMOL].spec.source, "/"), {"smol.gguf": LockedFile(10, f"sha256:{'0' * 64}")})
+    stack = replace(stack, lock=Lock({"smol": pinned}))
+    _, base = declared_request(stack, "adapter").inputs
+    assert (base.locked, base) == (pinned, declared_request(stack, "smol"))

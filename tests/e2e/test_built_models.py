@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import Workspace
+from tests.e2e.test_companions import SMOLLM2
+from tests.fakes.gguf_models import varied_adapter
 from tests.fakes.hub import FakeHub
-from tests.fakes.hub_model import files_of
+from tests.fakes.hub_model import adapter_files_of, files_of
 
 pytestmark = pytest.mark.e2e
 
@@ -80,3 +82,28 @@ def _as_f16(source: Path, target: Path) -> Path:
     program = [sys.executable, "-m", "nexus_ctl.artifacts.quantizer", str(library), "F16", str(target), "1"]
     subprocess.run([*program, str(source)], check=True, timeout=280)
     return target
+
+
+def test_an_adapter_of_peft_answers_as_the_one_made_by_hand(workspace: Workspace, smollm2: Path) -> None:
+    by_hand = varied_adapter(SMOLLM2, workspace.folder / "by-hand.gguf", size=0.03)
+    plain = _answer_with(workspace, None)
+    wanted = _answer_with(workspace, {"source": {"path": str(by_hand)}})
+    assert wanted != plain, "the adapter changes what is said"
+    with FakeHub() as hub:
+        hub.commit("acme/tone", adapter_files_of(by_hand, SMOLLM2.heads, SMOLLM2.kv(0)))
+        workspace.environ |= {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_TELEMETRY": "1"}
+        tone = {"source": {"huggingFace": {"repo": "acme/tone"}}, "convert": {"type": "f32", "base": "smol"}}
+        assert _answer_with(workspace, tone) == wanted
+    [made] = _records(workspace).values()
+    assert made["origin"].startswith("convert the adapter to GGUF, f32")
+    assert workspace.run("plan", "--detailed-exitcode").code == 0
+    workspace.ok("delete", "-f", "nexus.yaml", "--yes")
+
+
+def _answer_with(workspace: Workspace, tone: dict[str, Any] | None) -> str:
+    if tone is not None:
+        workspace.documents["Model/tone"] = tone
+        workspace.llama["adapters"] = [{"model": "tone"}]
+    workspace.write()
+    workspace.ok("apply", "--yes")
+    return _greedy(workspace)

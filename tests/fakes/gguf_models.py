@@ -96,6 +96,31 @@ def adapter(base: Shape, path: Path, *, rank: int = 4, layers: int | None = None
     return _closed(writer, path)
 
 
+def varied_adapter(base: Shape, path: Path, *, rank: int = 4, size: float = 0.05) -> Path:
+    """Write a LoRA adapter for `base` that changes every matrix of each layer, no two numbers alike; alpha 2 x rank."""
+    numbers = np.random.default_rng(7)
+    writer = gguf.GGUFWriter(str(path), base.architecture)
+    writer.add_string("general.type", "adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", 2.0 * rank)
+    width, inner = base.embedding, base.feed_forward
+    for layer in range(base.layers):
+        sizes = {
+            "attn_q": (width, base.heads * base.head),
+            "attn_k": (width, base.kv(layer) * base.head),
+            "attn_v": (width, base.kv(layer) * base.head),
+            "attn_output": (base.heads * base.head, width),
+            "ffn_gate": (width, inner),
+            "ffn_up": (width, inner),
+            "ffn_down": (inner, width),
+        }
+        for name, (before, after) in sizes.items():
+            for end, shape in {"lora_a": (rank, before), "lora_b": (after, rank)}.items():
+                values = numbers.normal(0, size, shape).astype(np.float32)
+                writer.add_tensor(f"blk.{layer}.{name}.weight.{end}", values)
+    return _closed(writer, path)
+
+
 def projector(width: int, path: Path) -> Path:
     """Write a file that says of itself what a multimodal projector says; no engine would load it."""
     writer = gguf.GGUFWriter(str(path), "clip")

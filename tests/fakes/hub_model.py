@@ -55,6 +55,26 @@ def files_of(path: Path, shards: int = 2) -> dict[str, bytes]:
     return files | _texts(reader)
 
 
+def adapter_files_of(path: Path, heads: int, kv_heads: int) -> dict[str, bytes]:
+    """The files that PEFT writes for the content of a LoRA adapter of a Llama-like model of so many heads."""
+    reader = gguf.GGUFReader(path)
+    tensors, rank = {}, 0
+    for one in reader.tensors:
+        _, layer, role, _, end = one.name.split(".")
+        values = np.asarray(one.data)
+        if end == "lora_b" and role in ("attn_q", "attn_k"):
+            rows, rank = values.shape
+            count = heads if role == "attn_q" else kv_heads
+            values = values.reshape(count, rows // count // 2, 2, rank).swapaxes(1, 2).reshape(rows, rank)
+        half = end.removeprefix("lora_").upper()
+        tensors[f"base_model.model.model.layers.{layer}.{_INNER[role]}.lora_{half}.weight"] = np.ascontiguousarray(
+            values
+        )
+    alpha = _field(reader, "adapter.lora.alpha")
+    config = {"peft_type": "LORA", "r": rank, "lora_alpha": alpha, "bias": "none", "init_lora_weights": True}
+    return {"adapter_config.json": json.dumps(config).encode(), "adapter_model.safetensors": _safetensors(tensors)}
+
+
 def _safetensors(tensors: dict[str, np.ndarray[Any, Any]]) -> bytes:
     table, begin = {}, 0
     for name, values in tensors.items():

@@ -29,3 +29,21 @@ def test_each_is_named_where_it_stands(tmp_path: Path, spec: str, told: str, lin
     (fault,) = caught.value.diagnostics
     assert told in f"{fault.detail} {fault.hint} {fault.summary}"
     assert (fault.location.line, fault.location.column) == (line, column)
+
+
+ON_THE_HUB = HEAD.replace("{url: 'http://x.test/a.gguf'}", "{huggingFace: {repo: acme/tone}}")
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ("  convert: {base: lost}\n", 'no Model named "lost"'),
+        ("  convert: {base: m}\n", "depend on each other in a circle"),
+        ("  convert: {base: m}\n  quantize: {type: Q8_0}\n", "an adapter is not quantized"),
+    ],
+)
+def test_the_base_of_an_adapter_is_another_model(tmp_path: Path, spec: str, told: str) -> None:
+    (tmp_path / "nexus.yaml").write_text(ON_THE_HUB + spec)
+    with pytest.raises(ManifestError) as caught:
+        load([str(tmp_path / "nexus.yaml")])
+    assert told in " ".join(f"{fault.detail} {fault.summary}" for fault in caught.value.diagnostics)
