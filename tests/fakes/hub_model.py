@@ -55,15 +55,15 @@ def files_of(path: Path, shards: int = 2) -> dict[str, bytes]:
     return files | _texts(reader)
 
 
-def adapter_files_of(path: Path, heads: int, kv_heads: int) -> dict[str, bytes]:
-    """The files that PEFT writes for the content of a LoRA adapter of a Llama-like model of so many heads."""
+def adapter_files_of(path: Path, heads: int = 0, kv_heads: int = 0) -> dict[str, bytes]:
+    """The files that PEFT writes for the content of a LoRA adapter; of a Llama-like model with so many heads."""
     reader = gguf.GGUFReader(path)
-    tensors, rank = {}, 0
+    tensors, rank = {}, min(int(size) for one in reader.tensors for size in one.shape)
     for one in reader.tensors:
         _, layer, role, _, end = one.name.split(".")
         values = np.asarray(one.data)
-        if end == "lora_b" and role in ("attn_q", "attn_k"):
-            rows, rank = values.shape
+        if heads and end == "lora_b" and role in ("attn_q", "attn_k"):
+            rows = len(values)
             count = heads if role == "attn_q" else kv_heads
             values = values.reshape(count, rows // count // 2, 2, rank).swapaxes(1, 2).reshape(rows, rank)
         half = end.removeprefix("lora_").upper()

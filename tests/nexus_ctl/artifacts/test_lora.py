@@ -12,6 +12,7 @@ import pytest
 
 from nexus_ctl.artifacts.cache import Cache
 from nexus_ctl.artifacts.converted import converted
+from nexus_ctl.artifacts.converter import main as convert
 from nexus_ctl.artifacts.gguf_header import read_file
 from nexus_ctl.artifacts.lora import adapter
 from nexus_ctl.artifacts.source import Means
@@ -64,6 +65,17 @@ def test_it_is_built_as_planned_and_has_the_bytes_of_one_made_by_hand(
     assert cache.find(request) == made
     write(replace(LLAMA, vocabulary=LLAMA.vocabulary + 1), model)
     assert cache.find(request) is None, "another model asks for another adapter"
+
+
+@pytest.mark.parametrize("name", ["qwen2", "qwen3"])
+def test_the_rows_of_other_families_stay_where_they_are(tmp_path: Path, name: str) -> None:
+    wanted = varied_adapter(TINY[name], tmp_path / "by-hand.gguf")
+    model = write(TINY[name], tmp_path / "model.gguf")
+    for file, content in adapter_files_of(wanted).items():
+        (tmp_path / file).write_bytes(content)
+    named = [f"{file}={tmp_path / file}" for file in ("adapter_config.json", "adapter_model.safetensors")]
+    convert("f32", str(tmp_path / "made.gguf"), *named, f"={model}")
+    assert tensor_bytes(tmp_path / "made.gguf") == tensor_bytes(wanted)
 
 
 @pytest.mark.parametrize(
