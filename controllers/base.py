@@ -75,6 +75,8 @@ class Scene:
     """What each deployment's replicas should be and where they lie (`controllers/seating.py`)."""
     table_path: str = ""
     """The routing table's file, as the gateway is told."""
+    adopt: bool = False
+    """Take over what an annotation names, where it is nobody's."""
     refresh: bool = False
     """Ask sources again even where a verified artifact is here."""
     timings: Mapping[Ref, Timing] = field(default_factory=dict)

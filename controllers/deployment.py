@@ -22,7 +22,7 @@ from nexus_ctl.engines.llama_cpp_headers import SERVED
 from nexus_ctl.errors import ActionError
 from nexus_ctl.execution.world import World
 from nexus_ctl.planning import rollout
-from nexus_ctl.planning.action import CreateReplica, UpdateLimits, Withdraw
+from nexus_ctl.planning.action import AdoptReplica, CreateReplica, UpdateLimits, Withdraw
 from nexus_ctl.planning.change import Change, Reason, Step, Verb
 from nexus_ctl.planning.diff import compare
 from nexus_ctl.planning.gap import Gap, gap_of
@@ -36,7 +36,7 @@ from nexus_ctl.resources.conditions import EFFECTIVE, PLACED, STALLED, Condition
 from nexus_ctl.resources.container import Container
 from nexus_ctl.resources.declared import models_of
 from nexus_ctl.resources.deployment import DeploymentSpec
-from nexus_ctl.resources.envelope import Ref, Resource
+from nexus_ctl.resources.envelope import ADOPT, Ref, Resource
 from nexus_ctl.resources.field import OnChange
 from nexus_ctl.resources.launch import ReadyProbe
 from nexus_ctl.resources.normal import Normal
@@ -125,7 +125,9 @@ def _with_secrets(
     wanted = {new.name for new in incoming(resource, observed, scene)}
     taken = frozenset(name for name in wanted - ours if world.runtime.inspect(name) is not None)
     found = dict(headers(world, scene, resource.spec)) if wanted - running else {}
-    return replace(observed, in_the_way=taken, header=found.pop(SERVED, None), beside=found)
+    name = resource.metadata.annotations.get(ADOPT)
+    adoptable = world.runtime.inspect(name) if name and not ours else None
+    return replace(observed, adoptable=adoptable, in_the_way=taken, header=found.pop(SERVED, None), beside=found)
 
 
 # ── plan ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -157,6 +159,7 @@ def plan(ref: Ref, desired: Resource[DeploymentSpec] | None, observed: ObservedD
         heal=desired.spec.drift == "heal",
         differences=lambda view, new: differences(desired, view, new),
         outgoing=outgoing,
+        adopts=_adopts(desired, observed, scene),
         evicted={name: _eviction(favoured) for name, favoured in berth.evicted.items()},
         waiting=scene.waiting,
     )
@@ -180,6 +183,40 @@ def _misnamed(observed: ObservedDeployment) -> frozenset[str]:
     """Replicas of which the routing table has other model names than their engines take."""
     owned = [(view.replica.name, view.replica.owner) for view in observed.replicas if view.replica.owner is not None]
     return frozenset(name for name, owner in owned if engines.answers_to(owner) != observed.served.get(name, ()))
+
+
+def _adopts(
+    desired: Resource[DeploymentSpec], observed: ObservedDeployment, scene: Scene
+) -> Mapping[int, AdoptReplica]:
+    """The first replica, where a person asked for what the annotation names and `_not_adoptable` has nothing to say."""
+    there = observed.adoptable
+    if not scene.adopt or there is None or not desired.spec.replicas:
+        return {}
+    owner = scene.berths[desired.ref].incoming[0].replica.owner
+    return {0: AdoptReplica(there.name, there.runtime_id, replace(owner, placement=""))}
+
+
+def _not_adoptable(desired: Resource[DeploymentSpec], observed: ObservedDeployment, scene: Scene) -> str:
+    """Why what a person asked to take over cannot be; "" when it can, or nobody asked."""
+    name, there = desired.metadata.annotations.get(ADOPT), observed.adoptable
+    if not scene.adopt or not name or observed.replicas:
+        return ""
+    if not scene.capabilities.adopts:
+        return f"the {scene.capabilities.driver} runtime takes nothing over; only containers can be"
+    if there is None:
+        return f"there is no container {name}"
+    if there.owner is not None:
+        return f"{name} belongs to {there.owner.kind}/{there.owner.name} of the stack {there.owner.set}"
+    if there.state is not ReplicaState.RUNNING:
+        return f"{name} does not run ({there.exit or there.state}); start it, or leave the annotation out"
+    if not there.address:
+        return f"{name} publishes no port of its engine on this machine, so the gateway cannot reach it"
+    limits = engines.launch(desired.spec).limits
+    if there.limits != limits:
+        return (
+            f"{name} has {there.limits}, declared is {limits}; declare resources.cpu and resources.memory as they are"
+        )
+    return ""
 
 
 def _makes(change: Change) -> bool:
@@ -239,8 +276,12 @@ def _obstacle(ref: Ref, desired: Resource[DeploymentSpec], observed: ObservedDep
     if desired.spec.container != Container() and not here.images:
         detail = f"the {here.driver} runtime has no containers; leave spec.container out, or declare driver: docker"
         return blocked(ref, Reason("container_not_supported", "spec.container", detail=detail))
+    if why := _not_adoptable(desired, observed, scene):
+        return blocked(ref, Reason("not_adoptable", f"metadata.annotations.{ADOPT}", source="request", detail=why))
     if observed.in_the_way:
-        detail = f"{', '.join(sorted(observed.in_the_way))} exists and is not nexusctl's; rename or remove it"
+        there = ", ".join(sorted(observed.in_the_way))
+        way_out = f"rename or remove it, or take it over: annotate {ADOPT}, and apply --adopt=if-unowned"
+        detail = f"{there} exists and is not nexusctl's; {way_out}"
         return blocked(ref, Reason("unowned_exists", source="drift", detail=detail))
     return None
 

@@ -56,6 +56,8 @@ class Options:
     only: frozenset[Ref] | None = None
     """Plan these alone; None plans everything."""
     refresh: bool = False
+    adopt: bool = False
+    """Take over what an annotation names, where it is nobody's (R10)."""
     retry: frozenset[Ref] = frozenset()
     """Objects to try at once, whatever they died of before."""
     keeping: bool = False
@@ -101,6 +103,7 @@ def look(world: World, stack: Stack, scene: Scene, recorded: Mapping[Ref, Record
         machine=_machine(world, sighting, scene.set, desired),
         placement=stack.settings.placement,
         refresh=options.refresh,
+        adopt=options.adopt,
         lock=stack.lock,
         look_upstream=options.upstream,
         removal="delete" if options.delete else "prune",

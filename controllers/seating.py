@@ -75,6 +75,7 @@ def _claimant(
     spec, devices = resource.spec, _devices(resource.spec, scene)
     gpus = spec.resources.gpus
     running = {_index(view) for view in observed.replicas}
+    adopted = {0} if scene.adopt and observed.adoptable is not None else set()
     known = spec.resources.gpus is not None or scene.machine.free_bytes is not None
     return Claimant(
         ref=resource.ref,
@@ -86,7 +87,7 @@ def _claimant(
         pins=tuple(device.id for device in devices) if gpus is not None and gpus.ids is not None else (),
         order=spec.rollout.strategy,
         exchanges={index: _placed(view, scene) for index, view in exchanged.items()},
-        fresh=tuple(index for index in fresh if spec.drift == "heal" or index not in running),
+        fresh=tuple(i for i in fresh if i not in adopted and (spec.drift == "heal" or i not in running)),
     )
 
 

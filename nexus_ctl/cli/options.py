@@ -69,6 +69,17 @@ def lock_option(command: CommandT) -> CommandT:
     )(command)
 
 
+def adopt_option(command: CommandT) -> CommandT:
+    """`--adopt`: what to do about a running container that an annotation names."""
+    return click.option(
+        "--adopt",
+        type=click.Choice(("never", "if-unowned")),
+        default="never",
+        show_default=True,
+        help="Take over the container that `nexusctl/adopt` names, as it runs, where it is nobody's.",
+    )(command)
+
+
 def yes_option(command: CommandT) -> CommandT:
     """`--yes`: ask nothing."""
     return click.option("-y", "--yes", is_flag=True, help="Do not ask.")(command)

@@ -16,6 +16,7 @@ from nexus_ctl.errors import Bug, Conflict, NameInUse, NotFound, Refused, Retrya
 from nexus_ctl.execution.world import World
 from nexus_ctl.planning.action import (
     Action,
+    AdoptReplica,
     AwaitReady,
     ConvertModel,
     CreateReplica,
@@ -70,6 +71,8 @@ def perform(action: Action, ref: Ref, world: World, progress: ProgressSink) -> N
             _unless_gone(lambda: runtime.stop(action.name, action.grace_seconds))
         case RemoveReplica():
             _unless_gone(lambda: runtime.remove(action.name))
+        case AdoptReplica(name=name, runtime_id=runtime_id, owner=owner):
+            runtime.adopt(name, runtime_id, owner)
         case UpdateLimits():
             _update(action, runtime)
         case Publish():

@@ -7,6 +7,7 @@ accepted as the type it is written as (a quoted number is text), and nothing is 
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
@@ -19,6 +20,7 @@ from nexus_ctl.manifest.faults import expected, spec_faults
 from nexus_ctl.manifest.nodes import TRUTH_WORDS, Faults, Map, Node, Path, Scalar, Sequence, find, plain
 from nexus_ctl.resources.declared import dotted
 from nexus_ctl.resources.envelope import (
+    ADOPT,
     ANNOTATIONS,
     DEPENDS_ON,
     NAME,
@@ -100,6 +102,9 @@ def _texts(metadata: Map, field: str, faults: Faults) -> dict[str, str]:
     return texts
 
 
+CONTAINER_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+
+
 def _annotation(document: Document, key: str, value: str, faults: Faults) -> None:
     path: Path = ("metadata", "annotations", key)
     _, place = find(document.node, path)
@@ -113,6 +118,8 @@ def _annotation(document: Document, key: str, value: str, faults: Faults) -> Non
         faults(place.fault("invalid-annotation", value, path=where, hint=nearest(value, _PROTECTIONS)))
     elif key == WAVE and not (value.removeprefix("-").isascii() and value.removeprefix("-").isdigit()):
         faults(place.fault("invalid-annotation", value, path=where, hint='write a whole number in quotes, "1"'))
+    elif key == ADOPT and not (document.ref.kind == "Deployment" and CONTAINER_NAME.fullmatch(value)):
+        faults(place.fault("invalid-annotation", value, path=where, hint="name a container, on a Deployment"))
     elif key == RENAMED_FROM and not NAME.fullmatch(value):
         faults(place.fault("invalid-annotation", value, path=where, hint="write the former name, without the kind"))
     elif key == DEPENDS_ON:

@@ -13,6 +13,7 @@ from enum import StrEnum
 from nexus_ctl.resources.artifact import Offer, Pin, Request
 from nexus_ctl.resources.image import RegistryLogin
 from nexus_ctl.resources.launch import Limits, ReadyProbe
+from nexus_ctl.resources.ownership import Ownership
 from nexus_ctl.resources.replica import Replica
 from nexus_ctl.resources.routing import PresetEntry, RouteEntry
 from nexus_ctl.resources.secret import SecretSource, ValueFrom
@@ -93,6 +94,16 @@ class CreateReplica:
 
     replica: Replica
     models: Mapping[str, Request] = field(default_factory=dict)
+    pool = Pool.RUNTIME
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptReplica:
+    """Own a running thing of somebody's from now on, as it is."""
+
+    name: str
+    runtime_id: str
+    owner: Ownership
     pool = Pool.RUNTIME
 
 
@@ -209,6 +220,7 @@ Action = (
     | UnpinModel
     | PullImage
     | CreateReplica
+    | AdoptReplica
     | StartReplica
     | AwaitReady
     | Publish

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from nexus_ctl.planning import rollout
-from nexus_ctl.planning.action import Publish, UpdateLimits, Withdraw
+from nexus_ctl.planning.action import AdoptReplica, Publish, UpdateLimits, Withdraw
 from nexus_ctl.planning.change import Change, Reason, Step, Verb, on_the_way
 from nexus_ctl.planning.rollout import Incoming, Outgoing
 from nexus_ctl.resources.envelope import Ref
@@ -19,8 +19,22 @@ from nexus_ctl.resources.launch import Limits
 from nexus_ctl.resources.observed import ReplicaView
 from nexus_ctl.resources.replica import Health, ReplicaState
 
-RANK = (Verb.REPLACE_STOP_FIRST, Verb.REPLACE_START_FIRST, Verb.RESTART, Verb.CREATE, Verb.UPDATE, Verb.BLOCKED)
+RANK = (
+    Verb.REPLACE_STOP_FIRST,
+    Verb.REPLACE_START_FIRST,
+    Verb.RESTART,
+    Verb.ADOPT,
+    Verb.CREATE,
+    Verb.UPDATE,
+    Verb.BLOCKED,
+)
 """Of several verbs in one change, the first of these names it."""
+
+
+ADOPTED = (
+    "{} is taken over as it runs, with its own restart policy, ports and volumes; it is made anew, under our rules, "
+    "by the first change that needs a new replica"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +54,8 @@ class Fleet:
     """Why a replica is not what its index should be; empty = current."""
     outgoing: Callable[[ReplicaView, str], Outgoing]
     """A replica that leaves, given the name it is published under."""
+    adopts: Mapping[int, AdoptReplica] = field(default_factory=dict)
+    """Running things of somebody's that are taken over, by index, where no replica is."""
     evicted: Mapping[str, Reason] = field(default_factory=dict)
     """Replicas that go though they are current, and why."""
     waiting: Mapping[str, str] = field(default_factory=dict)
@@ -129,6 +145,12 @@ def _settle(fleet: Fleet, seen: Seen, incoming: Incoming, here: Sequence[Replica
         return [_exchange(fleet, seen, incoming, [old, *spare], differences[old.replica.name])]
     if here:
         return [_renew(fleet, seen, incoming, here, differences)]
+    if incoming.replica.owner.replica in fleet.adopts:
+        takes = fleet.adopts[incoming.replica.owner.replica]
+        steps = rollout.then((Step(takes),), rollout.finish_starting(takes.name, incoming.probe, fleet.route))
+        return [
+            Piece(steps, (Reason("adopt_requested", source="request", detail=ADOPTED.format(takes.name)),), Verb.ADOPT)
+        ]
     reason = Reason("scale_up") if seen.replicas else Reason("not_found")
     return [Piece(rollout.bring_up(incoming, fleet.route), (reason,), Verb.CREATE)]
 

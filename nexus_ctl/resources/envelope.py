@@ -28,11 +28,13 @@ PROTECT = "nexusctl/protect"
 DEPENDS_ON = "nexusctl/depends-on"
 WAVE = "nexusctl/wave"
 RENAMED_FROM = "nexusctl/renamed-from"
+ADOPT = "nexusctl/adopt"
 ANNOTATIONS = {
     PROTECT: "`delete`, `replace` or `all`: what nexusctl must refuse to do to this object",
     DEPENDS_ON: "comma-separated refs (`Model/a,Deployment/b`) that must be Ready first",
     WAVE: "integer, default 0; lower waves go first among otherwise unrelated objects",
     RENAMED_FROM: "the former name of this object; its replicas are kept",
+    ADOPT: "the container that `apply --adopt=if-unowned` takes over as this Deployment's first replica",
 }
 """The annotations of ours; an unknown `nexusctl/...` key is an error."""
 

@@ -98,6 +98,8 @@ class ObservedDeployment:
     """Fingerprint of the secrets as they are now."""
     in_the_way: frozenset[str] = frozenset()
     """Names we would take that things which are not ours already bear."""
+    adoptable: ObservedReplica | None = None
+    """What the annotation `nexusctl/adopt` names, looked up where no replica is."""
     error: str = ""
     """Why a secret could not be read."""
     header: GgufHeader | None = None

@@ -15,6 +15,7 @@ from typing import Protocol
 from nexus_ctl.resources.artifact import ProgressSink
 from nexus_ctl.resources.image import Credentials, LocalImage, PullSize
 from nexus_ctl.resources.launch import Limits
+from nexus_ctl.resources.ownership import Ownership
 from nexus_ctl.resources.replica import ObservedReplica, Replica
 from nexus_ctl.runtimes.watch import Watch
 
@@ -31,6 +32,8 @@ class Capabilities:
     """Whether the limits of a living replica can be changed."""
     refused_flags: frozenset[str] = frozenset()
     """Engine flags that this runtime's build of the engine cannot honour."""
+    adopts: bool = False
+    """Whether a thing that somebody else started can be taken over as it runs."""
     engine_build: str = ""
     """Which build of llama.cpp it runs by itself; "" where images say that."""
 
@@ -64,6 +67,12 @@ class Runtime(Protocol):
 
     def remove(self, name: str) -> None:
         """Forget it and its files. Raises NotFound, and Refused while it runs."""
+        ...
+
+    def adopt(self, name: str, runtime_id: str, owner: Ownership) -> None:
+        """Own a running thing of somebody's from now on, as it is: nothing of it is changed, and what is told of it
+        bears `owner`. Owned so already: no effect. Raises NotFound (no such thing, or of another id), Refused (it bears
+        an owner, or this runtime adopts nothing)."""
         ...
 
     def update(self, name: str, limits: Limits) -> None:

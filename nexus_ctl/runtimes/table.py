@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nexus_ctl.errors import Conflict, RuntimeUnreachable, UsageError
+from nexus_ctl.runtimes.adoptions import FILE, Adoptions
 from nexus_ctl.runtimes.port import Images, Runtime
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def open_runtime(wanted: str, state_dir: Path, instance: str, process: Callable[
     if driver == "process":
         _choose(state_dir, before, Chosen(driver))
         return Choice(process(), None, driver, why)
-    engine = docker(instance)
+    engine = docker(instance, adoptions=Adoptions(state_dir / FILE))
     _choose(state_dir, before, Chosen(driver) if before.driver != driver else before)
     _same_engine(state_dir, engine)
     return Choice(engine, engine, driver, why, engine.forgotten)
@@ -137,12 +138,12 @@ def _left(runtime: Runtime) -> list[str]:
     return [r.name for r in runtime.list() if r.owner is not None and r.owner.kind == "Deployment"]
 
 
-def docker(instance: str, url: str = "") -> DockerRuntime:
+def docker(instance: str, url: str = "", adoptions: Adoptions | None = None) -> DockerRuntime:
     """The Docker engine at an address, else the one that the docker command would use. Raises UsageError for one that
     is not on this machine."""
     from nexus_ctl.runtimes.docker.runtime import DockerRuntime
 
-    return DockerRuntime(instance, url)
+    return DockerRuntime(instance, url, adoptions=adoptions)
 
 
 def _look() -> tuple[str, str]:

@@ -20,6 +20,7 @@ PHRASES: Mapping[str, str] = {
     "UnpinModel": "releasing the file",
     "PullImage": "pulling",
     "CreateReplica": "creating {}",
+    "AdoptReplica": "taking over {}",
     "StartReplica": "starting {}",
     "AwaitReady": "waiting until {} is ready",
     "Publish": "routing to {}",

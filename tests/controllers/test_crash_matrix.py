@@ -66,6 +66,13 @@ SCENARIOS = (
         serves=True,
     ),
     Scenario(
+        "adopt",
+        None,
+        a_stack(a_model(), a_deployment(annotations={"adopt": "legacy"}), a_preset(), a_route(preset="precise")),
+        Options(adopt=True),
+        arrange=lambda world: world.runtime.put_foreign("legacy", serving=True),
+    ),
+    Scenario(
         "rename",
         FULL,
         a_stack(

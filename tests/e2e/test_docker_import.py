@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import docker
+import openai
 import pytest
 import yaml
 
@@ -56,3 +57,49 @@ def test_from_a_running_container_to_a_replica_of_ours(
         assert workspace.run("import", "docker/nobody").code == 2
     finally:
         workspace.ok("delete", "-f", "nexus.yaml", "-f", "imported.yaml", "--yes")
+
+
+def test_a_running_container_is_taken_over_without_a_restart(
+    workspace: Workspace, docker_api: docker.APIClient, llama_image: str, smollm2: Path
+) -> None:
+    host = docker_api.create_host_config(
+        binds={str(smollm2.parent): {"bind": "/models", "mode": "ro"}}, port_bindings={8080: None}
+    )
+    words = ["-m", f"/models/{smollm2.name}", "-c", "512", "-np", "1", "-t", "1", "--host", "0.0.0.0", "--port", "8080"]
+    legacy = docker_api.create_container(llama_image, words, host_config=host, name="old-chat", ports=[8080])["Id"]
+    docker_api.start(legacy)
+    started = docker_api.inspect_container(legacy)["State"]["StartedAt"]
+    imported = list(yaml.safe_load_all(workspace.ok("import", "docker/old-chat").out))
+    workspace.documents = {
+        "Stack/e2e": workspace.documents["Stack/e2e"] | {"runtime": {"driver": "docker", "pullPolicy": "Never"}},
+        "Route/chat": {"backends": [{"deployment": "old-chat"}]},
+    }
+    workspace.write()
+    manifest = workspace.folder / "imported.yaml"
+    files = ("-f", "nexus.yaml", "-f", "imported.yaml")
+
+    def running() -> list[str]:
+        return [row["Id"] for row in docker_api.containers(all=True)]
+
+    try:
+        manifest.write_text(yaml.safe_dump_all(imported))
+        plan = workspace.ok("plan", *files, "--adopt=if-unowned").out
+        assert "  <   Deployment/old-chat" in plan
+        workspace.ok("apply", "--yes", *files, "--adopt=if-unowned")
+        assert running() == [legacy]
+        assert docker_api.inspect_container(legacy)["State"]["StartedAt"] == started
+        client = openai.OpenAI(base_url=workspace.url, api_key="none", max_retries=0, timeout=60)
+        assert client.completions.create(model="chat", prompt="one two", max_tokens=2).usage is not None
+        assert workspace.run("plan", *files, "--detailed-exitcode").code == 0
+        (workspace.folder / ".nexus" / "state.db").unlink()
+        assert workspace.run("plan", *files).out.count("to create") == 0, "a lost database loses no container"
+        imported[-1]["spec"]["engine"]["llamaCpp"]["contextSize"] = 768
+        manifest.write_text(yaml.safe_dump_all(imported))
+        workspace.ok("apply", "--yes", *files)
+        assert legacy not in running()
+        assert len(running()) == 1
+        assert client.completions.create(model="chat", prompt="one two", max_tokens=2).usage is not None
+    finally:
+        workspace.run("delete", *files, "--yes")
+        for left in running():
+            docker_api.remove_container(left, force=True)

@@ -195,6 +195,15 @@ class FakeRuntime:
             raise Refused(f"{name} is running")
         del self.things[name]
 
+    def adopt(self, name: str, runtime_id: str, owner: Ownership) -> None:
+        self._mutate("adopt", name)
+        thing = self._thing(name)
+        if thing.runtime_id != runtime_id:
+            raise NotFound(f"there is no {name} of the id {runtime_id} any more")
+        if thing.owner is not None and not thing.owner.same_make(owner):
+            raise Refused(f"{name} belongs to {thing.owner.kind}/{thing.owner.name}")
+        thing.owner = thing.owner or owner
+
     def update(self, name: str, limits: Limits) -> None:
         self._mutate("update", name)
         thing = self._thing(name)
@@ -272,9 +281,13 @@ class FakeRuntime:
         """Somebody else removes the thing, running or not."""
         self._tell(self.things.pop(name), "destroy")
 
-    def put_foreign(self, name: str, owner: Ownership | None = None) -> None:
+    def put_foreign(self, name: str, owner: Ownership | None = None, *, serving: bool = False) -> None:
         """Something that is not this install's bears the name, and runs."""
-        self.things[name] = Thing(name, self._ids.hex(6), owner, None, state=ReplicaState.RUNNING)
+        thing = Thing(name, self._ids.hex(6), owner, None, state=ReplicaState.RUNNING)
+        if serving:
+            self._next_port += 1
+            thing.address = f"http://127.0.0.1:{self._next_port}"
+        self.things[name] = thing
 
     def request(self, address: str, path: str) -> str:
         """GET at a running engine, with tiny's paths. Raises ConnectionError where nothing listens."""

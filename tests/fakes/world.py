@@ -53,7 +53,7 @@ class FakeWorld:
     """Bytes of each GPU, by id; none = the runtime hands out none."""
 
     def __post_init__(self) -> None:
-        plain = Capabilities(driver="fake", fractional_cpu=True, gpus=bool(self.gpus), images=False)
+        plain = Capabilities(driver="fake", fractional_cpu=True, gpus=bool(self.gpus), images=False, adopts=True)
         self.runtime = FakeRuntime(
             self.clock, self.instance, ready_after=self.ready_after, memory_bytes=self.memory_bytes, capabilities=plain
         )

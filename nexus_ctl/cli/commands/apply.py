@@ -6,7 +6,7 @@ import click
 
 from nexus_ctl.cli.invocation import Invocation
 from nexus_ctl.cli.manner import Manner, manner_options
-from nexus_ctl.cli.options import locked_option
+from nexus_ctl.cli.options import adopt_option, locked_option
 
 
 @click.command("apply")
@@ -15,6 +15,7 @@ from nexus_ctl.cli.options import locked_option
 @click.option("--prune", is_flag=True, help="Also take down what is no longer declared.")
 @click.option("--max-prune", type=click.IntRange(0), metavar="N", help="Prune at most N objects. [default: 30 %, or 3]")
 @click.option("--refresh", is_flag=True, help="Ask model sources again even for what is here.")
+@adopt_option
 @locked_option
 @click.pass_obj
 def command(
@@ -26,6 +27,7 @@ def command(
     prune: bool,
     max_prune: int | None,
     refresh: bool,
+    adopt: str,
     locked: bool,
     manner: Manner,
 ) -> None:
@@ -43,10 +45,10 @@ def command(
     from nexus_ctl.cli.relock import keep_up
     from nexus_ctl.errors import UsageError
 
-    options = Options(prune=prune, max_prune=max_prune, refresh=refresh, upstream=True)
+    options = Options(prune=prune, max_prune=max_prune, refresh=refresh, adopt=adopt == "if-unowned", upstream=True)
     check = saved.no_check
     if plan_file is not None:
-        if files or environment or prune or refresh or max_prune is not None or manner.dry_run:
+        if files or environment or prune or refresh or adopt != "never" or max_prune is not None or manner.dry_run:
             raise UsageError("--plan carries out what was saved; it takes no selection", hint="leave the others out")
         plan = saved.read(plan_file)
         files, environment, options = plan.files, plan.environment or None, plan.options

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from nexus_ctl.cli.invocation import Invocation
-from nexus_ctl.cli.options import locked_option, output_option, stack_options
+from nexus_ctl.cli.options import adopt_option, locked_option, output_option, stack_options
 
 
 @click.command("plan")
@@ -15,6 +15,7 @@ from nexus_ctl.cli.options import locked_option, output_option, stack_options
 @click.option("--prune", is_flag=True, help="Also plan to take down what is no longer declared.")
 @click.option("--max-prune", type=click.IntRange(0), metavar="N", help="Prune at most N objects. [default: 30 %, or 3]")
 @click.option("--refresh", is_flag=True, help="Ask model sources again even for what is here.")
+@adopt_option
 @locked_option
 @output_option("text", "json")
 @click.pass_obj
@@ -28,6 +29,7 @@ def command(
     prune: bool,
     max_prune: int | None,
     refresh: bool,
+    adopt: str,
     locked: bool,
     output: str,
 ) -> int:
@@ -41,7 +43,7 @@ def command(
     from nexus_ctl.cli.carry import make_plan, show
     from nexus_ctl.cli.inputs import locked_stack
 
-    options = Options(prune=prune, max_prune=max_prune, refresh=refresh, upstream=True)
+    options = Options(prune=prune, max_prune=max_prune, refresh=refresh, adopt=adopt == "if-unowned", upstream=True)
     if out is not None:
         saved.check_inputs(files)
     stack = locked_stack(files, environment, whole=locked)

@@ -15,11 +15,11 @@ from typing import Any
 
 from nexus_ctl.engines.llama_server.arguments import arguments
 from nexus_ctl.errors import Terminal
+from nexus_ctl.resources.envelope import ADOPT, API_VERSION
 from nexus_ctl.resources.quantity import format_bytes_exact
 from nexus_ctl.runtimes.docker.adoption_llama import llama_companions, llama_fields, llama_flags
 from nexus_ctl.runtimes.docker.observation import limits_of
 
-API_VERSION = "nexus/v1"
 SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|PRIVATE_?KEY", re.IGNORECASE)
 DEFAULT_SHM_BYTES = 64 << 20
 DEFAULT_PORT = 8080
@@ -50,7 +50,7 @@ def manifests_from_inspect(inspect: Mapping[str, Any], image: Mapping[str, Any])
     spec |= {"container": value} if (value := _container(inspect)) else {}
     return (
         *(_document("Model", model, {"source": {"path": source}}) for model, source in sources.items()),
-        _document("Deployment", name, spec),
+        _document("Deployment", name, spec, {ADOPT: inspect["Name"].removeprefix("/")}),
     )
 
 
@@ -81,8 +81,11 @@ def is_secret(name: str) -> bool:
     return SECRET.search(name) is not None
 
 
-def _document(kind: str, name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
-    return {"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": name}, "spec": dict(spec)}
+def _document(
+    kind: str, name: str, spec: Mapping[str, Any], annotations: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    metadata = {"name": name, **({"annotations": dict(annotations)} if annotations else {})}
+    return {"apiVersion": API_VERSION, "kind": kind, "metadata": metadata, "spec": dict(spec)}
 
 
 def _source(inside: str, mounts: Mapping[str, str], inspect: Mapping[str, Any]) -> str:

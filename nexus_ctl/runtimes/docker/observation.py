@@ -31,6 +31,8 @@ STATES = {
     "dead": ReplicaState.DEAD,
 }
 LAST_SIGNAL = 64
+LOCAL = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+"""Where this machine reaches what is published on every address."""
 NEVER = "0001-01-01"
 """How the engine writes a time that was not."""
 
@@ -70,7 +72,7 @@ def _address(ports: Mapping[str, Any]) -> str:
     """The first published port; empty when there is none."""
     for _, bindings in sorted(ports.items()):
         for binding in bindings or ():
-            host = binding["HostIp"]
+            host = LOCAL.get(binding["HostIp"], binding["HostIp"])
             return f"http://[{host}]:{binding['HostPort']}" if ":" in host else f"http://{host}:{binding['HostPort']}"
     return ""
 

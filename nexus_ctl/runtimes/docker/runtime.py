@@ -26,6 +26,7 @@ from nexus_ctl.resources.image import Credentials, LocalImage, PullSize
 from nexus_ctl.resources.launch import Limits
 from nexus_ctl.resources.ownership import MANAGED_BY, PREFIX, Ownership
 from nexus_ctl.resources.replica import ObservedReplica, Replica
+from nexus_ctl.runtimes.adoptions import Adoptions
 from nexus_ctl.runtimes.docker import address, connection, events, images, networks, offers
 from nexus_ctl.runtimes.docker.container import (
     SECRET_NAMES,
@@ -60,12 +61,18 @@ class DockerRuntime:
     """Replicas as containers. See the package for where each part lies."""
 
     def __init__(
-        self, instance: str, url: str = "", clock: Clock | None = None, secrets: SecretFiles | None = None
+        self,
+        instance: str,
+        url: str = "",
+        clock: Clock | None = None,
+        secrets: SecretFiles | None = None,
+        adoptions: Adoptions | None = None,
     ) -> None:
         self.address = address.find(url)
         self.instance = instance
         self._clock = clock or SystemClock()
         self._secrets = secrets or SecretFiles()
+        self._adoptions = adoptions or Adoptions()
         self._details = Details(self._clock)
 
     @cached_property
@@ -110,6 +117,7 @@ class DockerRuntime:
             gpus=not podman,
             images=True,
             live_limits=not podman,
+            adopts=self._adoptions.path is not None,
         )
 
     def close(self) -> None:
@@ -127,6 +135,8 @@ class DockerRuntime:
             seen = pool.map(lambda row: self._details.of(row, self._read), rows)
             ours = [replica for replica in seen if replica is not None and replica.owner is not None]
         self._details.keep_only(row["Id"] for row in rows)
+        adopted = (self.inspect(name) for name in self._adoptions.all())
+        ours += [one for one in adopted if one is not None and one.owner is not None]
         return tuple(sorted(ours, key=lambda replica: replica.name))
 
     def inspect(self, name: str) -> ObservedReplica | None:
@@ -193,12 +203,24 @@ class DockerRuntime:
         owner = Ownership.from_labels(found["Config"].get("Labels") or {})
         with translated(name), networks.leaving(self.api, owner, found["Id"]) if owner else nullcontext():
             try:
-                self.api.remove_container(found["Id"], v=True)
+                self.api.remove_container(found["Id"], v=owner is not None)
             except APIError as error:
                 if "is already in progress" not in str(error):
                     raise
                 self._await_removal(found["Id"], name)
             self._secrets.remove(name)
+        self._adoptions.drop(name)
+
+    def adopt(self, name: str, runtime_id: str, owner: Ownership) -> None:
+        if self._adoptions.path is None:
+            raise Refused(f"{name}: this runtime has nowhere to record what it adopts")
+        found = self.inspect(name)
+        if found is None or found.runtime_id != runtime_id:
+            raise NotFound(f"there is no container {name} of the id {runtime_id[:12]} any more")
+        if found.owner is not None and not found.owner.same_make(owner):
+            raise Refused(f"{name} belongs to {found.owner.kind}/{found.owner.name} of the stack {found.owner.set}")
+        if found.owner is None:
+            self._adoptions.put(name, runtime_id, owner)
 
     def update(self, name: str, limits: Limits) -> None:
         found = self._known(name)
@@ -294,7 +316,7 @@ class DockerRuntime:
 
     def _read(self, key: str) -> ObservedReplica | None:
         found = self._inspect(key)
-        return observed_replica(found) if found is not None else None
+        return self._adoptions.owned(observed_replica(found)) if found is not None else None
 
     def _inspect(self, key: str) -> dict[str, Any] | None:
         with translated(key):

@@ -21,6 +21,7 @@ from pathlib import Path
 from nexus_ctl.clock import Clock, Ids, SystemClock, SystemIds
 from nexus_ctl.errors import NameInUse, NotFound, Refused, Retryable, RuntimeUnreachable, Terminal
 from nexus_ctl.resources.launch import Limits
+from nexus_ctl.resources.ownership import Ownership
 from nexus_ctl.resources.replica import Exit, ObservedReplica, Replica, ReplicaState
 from nexus_ctl.runtimes.port import Capabilities
 from nexus_ctl.runtimes.process import launching, output
@@ -170,6 +171,9 @@ class ProcessRuntime:
             gone = self._root / f".removed-{self._ids.hex(6)}"
             directory.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)
+
+    def adopt(self, name: str, runtime_id: str, owner: Ownership) -> None:
+        raise Refused(f"{name}: a process that somebody else started has no supervisor to tell how it ends")
 
     def update(self, name: str, limits: Limits) -> None:
         directory = self._directory(name)

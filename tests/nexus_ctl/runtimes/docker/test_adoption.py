@@ -53,7 +53,7 @@ def test_a_llama_server_becomes_fields() -> None:
         "metadata": {"name": "legacy-llama-model"},
         "spec": {"source": {"path": "/srv/models/qwen.gguf"}},
     }
-    assert deployment["metadata"] == {"name": "legacy-llama"}
+    assert deployment["metadata"] == {"name": "legacy-llama", "annotations": {"nexusctl/adopt": "Legacy_Llama"}}
     assert deployment["spec"] == {
         "model": "legacy-llama-model",
         "engine": {
