@@ -114,7 +114,11 @@ def test_an_exported_compose_file_serves_the_same_model(
         client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=60)
         assert client.completions.create(model="smol", prompt="one two", max_tokens=2).usage is not None
         theirs = docker_api.inspect_container(run("ps", "--quiet", "chat").strip())
-        for key in ("Entrypoint", "Cmd", "Env", "User"):
+        told = ours["Config"]["Cmd"]
+        assert told[-2:] == ["--verbosity", "4"], "a first start tells what it allocates; an exported one need not"
+        assert theirs["Config"]["Cmd"] == told[:-2]
+        assert sorted(theirs["Config"]["Env"]) == sorted(ours["Config"]["Env"])
+        for key in ("Entrypoint", "User"):
             assert theirs["Config"][key] == ours["Config"][key]
         for key in ("ReadonlyRootfs", "CapDrop", "SecurityOpt", "PidsLimit", "Tmpfs", "Init", "LogConfig", "ShmSize"):
             assert theirs["HostConfig"][key] == ours["HostConfig"][key]

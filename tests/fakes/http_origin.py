@@ -173,12 +173,14 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.send_header("Connection", "close")
             self.close_connection = True
-        self.end_headers()
         return self._body(file, start, end, status)
 
     def _body(self, file: Served, start: int, end: int, status: int) -> None:
+        """End the headers and send the body. What goes in one piece is noted first, so that whoever has the answer
+        finds it in the log."""
         if self.command == "HEAD":
-            return self._note(status, 0)
+            self._note(status, 0)
+            return self.end_headers()
         body = memoryview(file.content)[start:end]
         if file.wrong_first_byte and start == 0 and body:
             body = memoryview(bytes([body[0] ^ 0xFF]) + body[1:])
@@ -188,6 +190,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         half = len(body) // 2 if file.gate is not None and len(body) > 1 else 0
         sent = 0
+        whole = not half and len(body) <= PIECE_BYTES
+        if whole:
+            self._note(status, len(body))
+        self.end_headers()
         try:
             if half:
                 self.wfile.write(body[:half])
@@ -199,7 +205,7 @@ class _Handler(BaseHTTPRequestHandler):
                 sent += self.wfile.write(body[position : position + (PIECE_BYTES)])
         except OSError:
             self.close_connection = True  # the client went away
-        return self._note(status, sent)
+        return None if whole else self._note(status, sent)
 
     def _refuse(self, status: int, headers: Mapping[str, str] | None = None) -> None:
         self._note(status, 0)

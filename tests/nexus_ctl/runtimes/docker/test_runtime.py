@@ -140,8 +140,13 @@ def test_one_private_network_per_stack_with_names(
     ]
     beyond = docker_api.inspect_container(other.name)["NetworkSettings"]["Networks"].popitem()[1]["IPAddress"]
     command = [str(images.PYTHON), "-c", ASK, "chat", second.name, beyond]
-    asked = docker_api.exec_start(docker_api.exec_create(first.name, command)["Id"]).decode().splitlines()
-    assert asked == ["chat ok", f"{second.name} ok", f"{beyond} cannot be reached"]
+    expected = ["chat ok", f"{second.name} ok", f"{beyond} cannot be reached"]
+
+    def asked() -> list[str]:
+        answer: bytes = docker_api.exec_start(docker_api.exec_create(first.name, command)["Id"])
+        return answer.decode().splitlines()
+
+    assert until(lambda: asked() == expected), "names lead to replicas of the stack, and to no other's"
     for one in (first, second, other):
         assert docker_api.networks(filters={"label": f"nexusctl/set={one.owner.set}"})
         runtime.stop(one.name, 5)
