@@ -30,7 +30,11 @@ class DockerFeed:
         self._url = address.url
         self._told = told
         self._api = connection.connect(address)
-        filters: dict[str, Any] = {"type": "container", "label": f"{PREFIX}instance={instance}", "event": list(ACTIONS)}
+        filters: dict[str, Any] = {
+            "type": "container",
+            "label": f"{PREFIX}instance={instance}",
+            "event": [*ACTIONS, *PODMANS],
+        }
         try:
             with translated(self._url):
                 self._stream = self._api.events(since=since_ns // SECOND, filters=filters, decode=True)
@@ -49,12 +53,16 @@ class DockerFeed:
         self._api.close()
 
 
+PODMANS = {"died": "die"}
+"""What Podman's socket calls otherwise."""
+
+
 def replica_event(event: Mapping[str, Any]) -> ReplicaEvent:
     """One event of the engine's API; `action` is its first word."""
     actor = event["Actor"]
     return ReplicaEvent(
         name=actor["Attributes"].get("name", ""),
         runtime_id=actor["ID"],
-        action=event["Action"].partition(":")[0],
+        action=PODMANS.get(word := event["Action"].partition(":")[0], word),
         at_ns=event["timeNano"],
     )
