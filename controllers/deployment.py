@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
+from controllers import adopting
 from controllers.base import Assessment, Berth, Controller, Scene, Sighting
 from controllers.files import doubts, headers, wrong_files
 from controllers.make import KIND, differences, incoming, made_from, outgoing, probe_of
@@ -22,7 +23,7 @@ from nexus_ctl.engines.llama_cpp_headers import SERVED
 from nexus_ctl.errors import ActionError
 from nexus_ctl.execution.world import World
 from nexus_ctl.planning import rollout
-from nexus_ctl.planning.action import AdoptReplica, CreateReplica, UpdateLimits, Withdraw
+from nexus_ctl.planning.action import CreateReplica, UpdateLimits, Withdraw
 from nexus_ctl.planning.change import Change, Reason, Step, Verb
 from nexus_ctl.planning.diff import compare
 from nexus_ctl.planning.gap import Gap, gap_of
@@ -126,7 +127,7 @@ def _with_secrets(
     taken = frozenset(name for name in wanted - ours if world.runtime.inspect(name) is not None)
     found = dict(headers(world, scene, resource.spec)) if wanted - running else {}
     name = resource.metadata.annotations.get(ADOPT)
-    adoptable = world.runtime.inspect(name) if name and not ours else None
+    adoptable = world.runtime.candidate(name) if name and not ours else None
     return replace(observed, adoptable=adoptable, in_the_way=taken, header=found.pop(SERVED, None), beside=found)
 
 
@@ -159,7 +160,7 @@ def plan(ref: Ref, desired: Resource[DeploymentSpec] | None, observed: ObservedD
         heal=desired.spec.drift == "heal",
         differences=lambda view, new: differences(desired, view, new),
         outgoing=outgoing,
-        adopts=_adopts(desired, observed, scene),
+        adopts=adopting.takes(desired, observed, scene),
         evicted={name: _eviction(favoured) for name, favoured in berth.evicted.items()},
         waiting=scene.waiting,
     )
@@ -176,6 +177,8 @@ def plan(ref: Ref, desired: Resource[DeploymentSpec] | None, observed: ObservedD
         return replace(blocked(ref, refused), drift=change.drift)
     memory = next((one.run.estimate for _, one in sorted(berth.seat.seated.items())), None) if berth.seat else None
     notes = (*_notes(desired, observed, berth.seat, change, scene), *doubts(desired.spec, observed))
+    if change.verb in (Verb.ADOPT, Verb.CREATE):
+        notes += adopting.notes(desired, observed, scene)
     return replace(change, notes=notes, gap=_gap(desired, berth, change, scene), memory=memory)
 
 
@@ -183,40 +186,6 @@ def _misnamed(observed: ObservedDeployment) -> frozenset[str]:
     """Replicas of which the routing table has other model names than their engines take."""
     owned = [(view.replica.name, view.replica.owner) for view in observed.replicas if view.replica.owner is not None]
     return frozenset(name for name, owner in owned if engines.answers_to(owner) != observed.served.get(name, ()))
-
-
-def _adopts(
-    desired: Resource[DeploymentSpec], observed: ObservedDeployment, scene: Scene
-) -> Mapping[int, AdoptReplica]:
-    """The first replica, where a person asked for what the annotation names and `_not_adoptable` has nothing to say."""
-    there = observed.adoptable
-    if not scene.adopt or there is None or not desired.spec.replicas:
-        return {}
-    owner = scene.berths[desired.ref].incoming[0].replica.owner
-    return {0: AdoptReplica(there.name, there.runtime_id, replace(owner, placement=""))}
-
-
-def _not_adoptable(desired: Resource[DeploymentSpec], observed: ObservedDeployment, scene: Scene) -> str:
-    """Why what a person asked to take over cannot be; "" when it can, or nobody asked."""
-    name, there = desired.metadata.annotations.get(ADOPT), observed.adoptable
-    if not scene.adopt or not name or observed.replicas:
-        return ""
-    if not scene.capabilities.adopts:
-        return f"the {scene.capabilities.driver} runtime takes nothing over; only containers can be"
-    if there is None:
-        return f"there is no container {name}"
-    if there.owner is not None:
-        return f"{name} belongs to {there.owner.kind}/{there.owner.name} of the stack {there.owner.set}"
-    if there.state is not ReplicaState.RUNNING:
-        return f"{name} does not run ({there.exit or there.state}); start it, or leave the annotation out"
-    if not there.address:
-        return f"{name} publishes no port of its engine on this machine, so the gateway cannot reach it"
-    limits = engines.launch(desired.spec).limits
-    if there.limits != limits:
-        return (
-            f"{name} has {there.limits}, declared is {limits}; declare resources.cpu and resources.memory as they are"
-        )
-    return ""
 
 
 def _makes(change: Change) -> bool:
@@ -276,7 +245,7 @@ def _obstacle(ref: Ref, desired: Resource[DeploymentSpec], observed: ObservedDep
     if desired.spec.container != Container() and not here.images:
         detail = f"the {here.driver} runtime has no containers; leave spec.container out, or declare driver: docker"
         return blocked(ref, Reason("container_not_supported", "spec.container", detail=detail))
-    if why := _not_adoptable(desired, observed, scene):
+    if why := adopting.why_not(desired, observed, scene):
         return blocked(ref, Reason("not_adoptable", f"metadata.annotations.{ADOPT}", source="request", detail=why))
     if observed.in_the_way:
         there = ", ".join(sorted(observed.in_the_way))

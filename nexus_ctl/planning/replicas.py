@@ -147,10 +147,8 @@ def _settle(fleet: Fleet, seen: Seen, incoming: Incoming, here: Sequence[Replica
         return [_renew(fleet, seen, incoming, here, differences)]
     if incoming.replica.owner.replica in fleet.adopts:
         takes = fleet.adopts[incoming.replica.owner.replica]
-        steps = rollout.then((Step(takes),), rollout.finish_starting(takes.name, incoming.probe, fleet.route))
-        return [
-            Piece(steps, (Reason("adopt_requested", source="request", detail=ADOPTED.format(takes.name)),), Verb.ADOPT)
-        ]
+        why = Reason("adopt_requested", source="request", detail=ADOPTED.format(takes.name))
+        return [Piece(rollout.take_over(takes, incoming.probe, fleet.route), (why,), Verb.ADOPT, kept=takes.name)]
     reason = Reason("scale_up") if seen.replicas else Reason("not_found")
     return [Piece(rollout.bring_up(incoming, fleet.route), (reason,), Verb.CREATE)]
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nexus_ctl.planning.action import (
+    AdoptReplica,
     AwaitReady,
     CreateReplica,
     Drain,
@@ -61,6 +62,11 @@ def bring_up(new: Incoming, deployment: str) -> tuple[Step, ...]:
     """Create, start, wait until ready, publish. An empty `deployment` publishes nothing."""
     made = (CreateReplica(new.replica, new.models), StartReplica(new.name, new.secrets))
     return chain(*made, AwaitReady(new.name, new.probe), *_publishing(new.name, deployment))
+
+
+def take_over(adopt: AdoptReplica, probe: ReadyProbe, deployment: str) -> tuple[Step, ...]:
+    """Make sure that it answers, own it, publish: what does not answer stays a stranger's."""
+    return chain(AwaitReady(adopt.name, probe), adopt, *_publishing(adopt.name, deployment))
 
 
 def finish_starting(name: str, probe: ReadyProbe, deployment: str) -> tuple[Step, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from nexus_ctl.resources.adoption import Candidate
 from nexus_ctl.resources.artifact import Artifact, Forecast, Offer, Pin, Request, Upstream
 from nexus_ctl.resources.envelope import Ref
 from nexus_ctl.resources.normal import Normal
@@ -98,7 +99,7 @@ class ObservedDeployment:
     """Fingerprint of the secrets as they are now."""
     in_the_way: frozenset[str] = frozenset()
     """Names we would take that things which are not ours already bear."""
-    adoptable: ObservedReplica | None = None
+    adoptable: Candidate | None = None
     """What the annotation `nexusctl/adopt` names, looked up where no replica is."""
     error: str = ""
     """Why a secret could not be read."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -18,6 +19,8 @@ from nexus_ctl.resources.ownership import Ownership
 from nexus_ctl.resources.replica import ObservedReplica
 
 FILE = "adopted.json"
+ONE_AT_A_TIME = threading.Lock()
+"""Several workers of one apply may take over, each another container; the state lock keeps other processes out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +56,22 @@ class Adoptions:
             replace(seen, owner=record.owner) if record is not None and record.runtime_id == seen.runtime_id else seen
         )
 
+    def is_another(self, seen: ObservedReplica) -> bool:
+        """Whether it only bears the name of what was taken over, and no labels of its own."""
+        record = self.all().get(seen.name)
+        return seen.owner is None and record is not None and record.runtime_id != seen.runtime_id
+
     def put(self, name: str, runtime_id: str, owner: Ownership) -> None:
         """Record a container as owned."""
-        self._write({**self.all(), name: Adopted(runtime_id, owner)})
+        with ONE_AT_A_TIME:
+            self._write({**self.all(), name: Adopted(runtime_id, owner)})
 
     def drop(self, name: str) -> None:
         """Forget one; none of that name is no error."""
-        known = self.all()
-        if name in known:
-            self._write({other: record for other, record in known.items() if other != name})
+        with ONE_AT_A_TIME:
+            known = self.all()
+            if name in known:
+                self._write({other: record for other, record in known.items() if other != name})
 
     def _write(self, records: Mapping[str, Adopted]) -> None:
         assert self.path is not None

@@ -1,4 +1,4 @@
-"""The port every runtime implements: list, create, start, stop, remove, update, logs.
+"""The port every runtime implements: list, inspect, create, start, stop, remove, update, logs.
 
 Semantics are Docker's, and the contract suite (`tests/contracts/`) holds FakeRuntime, the process runtime and Docker
 to them: a name is a lock (of two racing creators one wins), start of a running and stop of a stopped replica succeed
@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from nexus_ctl.resources.adoption import Candidate
 from nexus_ctl.resources.artifact import ProgressSink
 from nexus_ctl.resources.image import Credentials, LocalImage, PullSize
 from nexus_ctl.resources.launch import Limits
@@ -53,6 +54,10 @@ class Runtime(Protocol):
         """The thing of that name, ours or not; None when there is none."""
         ...
 
+    def candidate(self, name: str) -> Candidate | None:
+        """The thing of that name as what may be taken over; None when there is none. Nothing is changed."""
+        ...
+
     def create(self, replica: Replica) -> None:
         """Make it, not running. Raises NameInUse when anything bears the name, Terminal when it can never work."""
         ...
@@ -71,7 +76,8 @@ class Runtime(Protocol):
 
     def adopt(self, name: str, runtime_id: str, owner: Ownership) -> None:
         """Own a running thing of somebody's from now on, as it is: nothing of it is changed, and what is told of it
-        bears `owner`. Owned so already: no effect. Raises NotFound (no such thing, or of another id), Refused (it bears
+        bears `owner`. What bears its name later is another thing: all that follows raises NotFound for it. Owned so
+        already: no effect. Raises NotFound (no such thing, or of another id), Refused (it bears
         an owner, or this runtime adopts nothing)."""
         ...
 

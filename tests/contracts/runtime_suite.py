@@ -48,6 +48,10 @@ class RuntimeCase:
     """GET `path` at an address; the body."""
     put_foreign: Callable[[str], None]
     """Makes something that bears the name and is not this install's."""
+    put_serving: Callable[[str, str], None] | None
+    """(name, host path): starts something that is not ours, serves, and reads that file; None where nobody can."""
+    forget: Callable[[str], None]
+    """Somebody else takes the thing of that name away, running or not."""
     kill: Callable[[str], None]
     """Kills the engine from outside, as the kernel would: no clean-up of any kind."""
     make_file: Callable[[str, str], str]
@@ -189,6 +193,76 @@ class RuntimeContract:
         assert case.runtime.inspect(name) is None
         case.put_foreign(name)
         assert case.seen(name).owner is None
+
+    # take over
+
+    def test_a_stranger_that_serves_is_owned_as_it_is(self, case: RuntimeCase) -> None:
+        """What it reads and where it answers is told; once it is ours, it is watched, ended, begun and removed so."""
+        name, file = f"{case.instance}-legacy", case.make_file("legacy.gguf", "weights")
+        assert case.runtime.candidate(name) is None
+        if case.put_serving is None:
+            assert not case.runtime.capabilities().adopts
+            return
+        assert case.runtime.capabilities().adopts
+        case.put_serving(name, file)
+        case.answering(name)
+        found, before = case.runtime.candidate(name), case.seen(name)
+        assert found is not None
+        assert (found.refused, found.replica, found.replica.owner) == ("", before, None)
+        assert found.files == {"spec.model": file}
+        assert found.spec["engine"]
+        with pytest.raises(NotFound):
+            case.runtime.adopt(name, "0" * 12, case.owner())
+        assert case.runtime.list() == ()
+        for _ in range(2):  # what is ours already stays so
+            case.runtime.adopt(name, before.runtime_id, case.owner())
+        with pytest.raises(Refused):
+            case.runtime.adopt(name, before.runtime_id, case.owner(name="other"))
+        for runtime in (case.runtime, case.reopen()):
+            assert runtime.list() == (replace(before, owner=case.owner()),)
+        case.runtime.stop(name, 10)
+        assert case.seen(name).state is ReplicaState.EXITED
+        case.runtime.start(name, {})
+        assert case.seen(name).runtime_id == before.runtime_id
+        case.answering(name)
+        case.runtime.stop(name, 10)
+        case.runtime.remove(name)
+        assert case.runtime.list() == ()
+
+    def test_the_next_bearer_of_its_name_is_a_stranger_again(self, case: RuntimeCase) -> None:
+        if case.put_serving is None:
+            return
+        name, file = f"{case.instance}-legacy", case.make_file("legacy.gguf", "weights")
+        case.put_serving(name, file)
+        case.runtime.adopt(name, case.seen(name).runtime_id, case.owner())
+        case.forget(name)
+        case.put_serving(name, file)
+        assert case.runtime.list() == ()
+        assert case.seen(name).owner is None
+        for act in (
+            lambda: case.runtime.stop(name, 0),
+            lambda: case.runtime.start(name, {}),
+            lambda: case.runtime.remove(name),
+            lambda: case.runtime.update(name, Limits(1)),
+        ):
+            with pytest.raises(NotFound):
+                act()
+        case.answering(name)
+        case.runtime.adopt(name, case.seen(name).runtime_id, case.owner())
+        assert [seen.name for seen in case.runtime.list()] == [name]
+
+    def test_what_cannot_be_told_or_is_owned_is_not_taken_over(self, case: RuntimeCase) -> None:
+        name = f"{case.instance}-foreign"
+        case.put_foreign(name)
+        found = case.runtime.candidate(name)
+        assert found is not None
+        assert found.refused
+        ours = case.run(*SERVE)
+        told = case.runtime.candidate(ours)
+        assert told is not None
+        assert told.replica.owner == case.owner()
+        with pytest.raises(Refused):
+            case.runtime.adopt(ours, told.replica.runtime_id, case.owner(name="other"))
 
     def test_a_taken_name_is_refused(self, case: RuntimeCase) -> None:
         replica = case.replica(*SERVE)

@@ -12,6 +12,7 @@ from uuid import uuid4
 import docker
 import pytest
 
+from nexus_ctl.runtimes.adoptions import Adoptions
 from nexus_ctl.runtimes.docker.runtime import DockerRuntime
 from nexus_ctl.runtimes.probe import HttpProber
 from tests.contracts.runtime_suite import RuntimeCase, RuntimeContract
@@ -26,7 +27,7 @@ def case(engine: Engine, docker_api: docker.APIClient, tiny_image: str, tmp_path
     opened: list[DockerRuntime] = []
 
     def reopen() -> DockerRuntime:
-        opened.append(DockerRuntime(instance, engine.url))
+        opened.append(DockerRuntime(instance, engine.url, adoptions=Adoptions(tmp_path / "adopted.json")))
         return opened[-1]
 
     def make_file(name: str, text: str) -> str:
@@ -36,6 +37,14 @@ def case(engine: Engine, docker_api: docker.APIClient, tiny_image: str, tmp_path
 
     def put_foreign(name: str) -> None:
         made = docker_api.create_container(tiny_image, ["serve", "0.0.0.0", "80"], name=name)
+        docker_api.start(made["Id"])
+
+    def put_serving(name: str, file: str) -> None:
+        host = docker_api.create_host_config(
+            binds={file: {"bind": "/models/m.gguf", "mode": "ro"}}, port_bindings={8080: None}
+        )
+        words = ["show", "/models/m.gguf", "serve", "0.0.0.0", "8080"]
+        made = docker_api.create_container(tiny_image, words, name=name, host_config=host, ports=[8080])
         docker_api.start(made["Id"])
 
     def get(address: str, path: str) -> str:
@@ -55,6 +64,8 @@ def case(engine: Engine, docker_api: docker.APIClient, tiny_image: str, tmp_path
         instance=instance,
         get=get,
         put_foreign=put_foreign,
+        put_serving=put_serving,
+        forget=lambda name: docker_api.remove_container(name, force=True),
         kill=docker_api.kill,
         make_file=make_file,
         written=written,

@@ -28,12 +28,17 @@ def case(fake: FakeRuntime) -> RuntimeCase:
         fake.missing_files.add(path + ".gone")
         return path
 
+    def put_serving(name: str, file: str) -> None:
+        fake.put_serving(name, files={"spec.model": file})
+
     return RuntimeCase(
         runtime=fake,
         prober=fake,
         instance=fake.instance,
         get=fake.request,
         put_foreign=fake.put_foreign,
+        put_serving=put_serving,
+        forget=fake.vanish,
         kill=fake.kill,
         make_file=make_file,
         written=lambda: [repr(fake.list()).encode()],

@@ -52,6 +52,8 @@ def case(tmp_path: Path) -> Iterator[RuntimeCase]:
         instance="install-1",
         get=get,
         put_foreign=put_foreign,
+        put_serving=None,
+        forget=lambda name: None,
         kill=kill,
         make_file=make_file,
         written=lambda: [path.read_bytes() for path in state.rglob("*") if path.is_file()],

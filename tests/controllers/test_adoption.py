@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from controllers.cycle import carry_out, plan_for
 from controllers.reconciler import Options
 from nexus_ctl.planning.change import Change, Verb
 from nexus_ctl.resources.declared import Stack
@@ -14,8 +15,8 @@ from nexus_ctl.resources.envelope import ADOPT, Ref
 from nexus_ctl.resources.ownership import Ownership
 from nexus_ctl.resources.replica import ReplicaState
 from nexus_ctl.views.plan import text
-from tests.builders import a_deployment, a_model, a_route, a_stack
-from tests.fakes.runtime import FakeRuntime
+from tests.builders import a_deployment, a_resource, a_route, a_stack
+from tests.fakes.runtime import SERVED, FakeRuntime
 from tests.fakes.world import FakeWorld, offer
 
 ASKED = Options(adopt=True)
@@ -23,14 +24,15 @@ CHAT = Ref("Deployment", "chat")
 
 
 def legacy(**changes: Any) -> Stack:
-    return a_stack(a_model(), a_deployment("chat", annotations={"adopt": "legacy"}, **changes), a_route("chat"))
+    model = a_resource("Model", "smol", {"source": {"path": SERVED}})
+    return a_stack(model, a_deployment("chat", annotations={"adopt": "legacy"}, **changes), a_route("chat"))
 
 
 @pytest.fixture
 def world() -> FakeWorld:
     made = FakeWorld()
     offer(made, legacy())
-    made.runtime.put_foreign("legacy", serving=True)
+    made.runtime.put_serving("legacy")
     return made
 
 
@@ -60,7 +62,9 @@ def test_it_is_taken_over_without_a_touch_and_serves_through_the_route(world: Fa
 
 
 def test_without_being_asked_it_is_left_alone(world: FakeWorld) -> None:
-    assert change(world, legacy(), Options()).verb is Verb.CREATE
+    found = change(world, legacy(), Options())
+    assert found.verb is Verb.CREATE
+    assert found.notes[-1] == ("legacy goes on beside it; to take it over instead: nexusctl apply --adopt=if-unowned")
     world.apply(legacy())
     assert world.runtime.things["legacy"].owner is None
     assert len(things(world)) == 2
@@ -102,9 +106,13 @@ THEIRS = Ownership("another", "prod", "Deployment", "chat", 0, "v1:0123456789abc
     ("arrange", "words"),
     [
         (lambda world: world.runtime.vanish("legacy"), "there is no container legacy"),
-        (lambda world: world.runtime.put_foreign("legacy", THEIRS, serving=True), "belongs to Deployment/chat"),
+        (lambda world: world.runtime.put_serving("legacy", THEIRS), "belongs to Deployment/chat"),
         (lambda world: world.runtime.kill("legacy"), "does not run (exited(137))"),
         (lambda world: world.runtime.put_foreign("legacy"), "publishes no port"),
+        (
+            lambda world: world.runtime.put_serving("legacy", files={"spec.model": "/srv/other.gguf"}),
+            "spec.model is Model/smol, and legacy reads /srv/other.gguf",
+        ),
         (lambda world: _adopting_nothing(world.runtime), "takes nothing over"),
     ],
 )
@@ -136,3 +144,82 @@ def test_when_it_ends_it_is_made_anew(world: FakeWorld) -> None:
     (name,) = things(world)
     assert name.startswith("demo-chat-0-")
     assert world.runtime.things[name].state is ReplicaState.RUNNING
+
+
+def test_what_stays_otherwise_than_declared_is_told_without_values_of_variables(world: FakeWorld) -> None:
+    told = {"model": "m", "engine": {"llamaCpp": {"contextSize": 1024}}, "env": {"PW": {"value": "hunter2"}}}
+    world.runtime.put_serving("legacy", spec=told, left_out=("its restart policy always: nexusctl heals",))
+    notes = change(world, legacy()).notes
+    assert notes[-4:] == (
+        "until then: spec.engine.llamaCpp.contextSize is 1024, declared is 2048",
+        "until then: spec.engine.llamaCpp.threads.generation is unset, declared is 1",
+        "until then: spec.env.PW.value differs",
+        "until then: its restart policy always: nexusctl heals",
+    )
+    assert "hunter2" not in text(world.plan(legacy(), ASKED))
+    world.apply(legacy(), ASKED)
+    assert world.plan(legacy()).empty
+
+
+def test_what_does_not_answer_stays_a_strangers(world: FakeWorld) -> None:
+    world.runtime.never_ready.add("")  # what has no owner
+    world.apply(legacy(), ASKED)
+    assert world.runtime.things["legacy"].owner is None
+    assert world.runtime.calls == []
+
+
+def test_a_new_bearer_of_its_name_is_a_stranger(world: FakeWorld) -> None:
+    """Compose made it anew, say."""
+    world.apply(legacy(), ASKED)
+    world.runtime.vanish("legacy")
+    world.runtime.put_serving("legacy")
+    assert change(world, legacy(), Options()).verb is Verb.CREATE
+    world.runtime.calls.clear()
+    world.apply(legacy(), Options(delete=frozenset(legacy().resources)))
+    assert world.runtime.things["legacy"].state is ReplicaState.RUNNING
+    assert world.runtime.calls == []
+
+
+class Exchanged:
+    """The routing table, at whose first change the container is made anew under the same name."""
+
+    def __init__(self, world: FakeWorld) -> None:
+        self._world = world
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._world.routing, name)
+
+    def change(self, edit: Any) -> None:
+        self._world.routing.change(edit)
+        self._world.runtime.vanish("legacy")
+        self._world.runtime.put_serving("legacy")
+
+
+def test_a_name_that_changes_hands_between_plan_and_deed_is_left_alone(world: FakeWorld) -> None:
+    world.apply(legacy(), ASKED)
+    gone = Options(delete=frozenset(legacy().resources))
+    world.apply(legacy(), gone, wrap=lambda there, store: (replace(there, routing=Exchanged(world)), store))
+    assert world.runtime.things["legacy"].state is ReplicaState.RUNNING
+
+
+def test_a_rename_keeps_it(world: FakeWorld) -> None:
+    world.apply(legacy(), ASKED)
+    model = next(one for ref, one in legacy().resources.items() if ref.kind == "Model")
+    renamed = a_stack(model, a_deployment("talk", annotations={"renamed_from": "chat"}), a_route("chat", "talk"))
+    world.apply(renamed)
+    assert things(world) == ["legacy"]
+    assert world.routing.table.endpoints["talk"].keys() == {"legacy"}
+    assert world.plan(renamed).empty
+
+
+def test_of_two_stacks_one_gets_it(world: FakeWorld) -> None:
+    first = replace(legacy(), name="first")
+    process = world.session(set_name="demo")
+    seen, plan = plan_for(process, legacy(), ASKED)
+    world.apply(first, ASKED)
+    done = {str(one.ref): one for one in carry_out(process, legacy(), seen, plan, report=lambda _: None).objects}
+    assert done["Deployment/chat"].ending == "failed"
+    owner = world.runtime.things["legacy"].owner
+    assert owner is not None
+    assert owner.set == "first"
+    assert change(world, legacy()).codes == ("not_adoptable",)

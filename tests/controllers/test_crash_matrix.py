@@ -19,8 +19,9 @@ from controllers.reconciler import Options
 from nexus_ctl.errors import NexusError
 from nexus_ctl.resources.declared import Stack
 from nexus_ctl.resources.replica import ReplicaState
-from tests.builders import a_deployment, a_model, a_preset, a_route, a_stack, the_demo
+from tests.builders import a_deployment, a_model, a_preset, a_resource, a_route, a_stack, the_demo
 from tests.fakes.faults import MODES, Died, Gate
+from tests.fakes.runtime import SERVED
 from tests.fakes.world import FakeWorld, offer
 
 ROUNDS = 4
@@ -45,7 +46,19 @@ def _kill_chat(world: FakeWorld) -> None:
             world.runtime.kill(name)
 
 
+def _adopted(**changes: Any) -> Stack:
+    model = a_resource("Model", "smol", {"source": {"path": SERVED}})
+    deployment = a_deployment(annotations={"adopt": "legacy"}, rollout={"strategy": "startFirst"}, **changes)
+    return a_stack(model, deployment, a_preset(), a_route(preset="precise"))
+
+
+def _adopt(world: FakeWorld) -> None:
+    world.runtime.put_serving("legacy")
+    world.apply(ADOPTED, Options(adopt=True))
+
+
 FULL = the_demo()
+ADOPTED = _adopted()
 QUANTIZED = a_stack(a_model(quantize="Q4_K_M"), a_deployment(), a_preset(), a_route(preset="precise"))
 STOP_FIRST = {"rollout": {"strategy": "stopFirst"}}
 SCENARIOS = (
@@ -68,10 +81,12 @@ SCENARIOS = (
     Scenario(
         "adopt",
         None,
-        a_stack(a_model(), a_deployment(annotations={"adopt": "legacy"}), a_preset(), a_route(preset="precise")),
+        ADOPTED,
         Options(adopt=True),
-        arrange=lambda world: world.runtime.put_foreign("legacy", serving=True),
+        arrange=lambda world: world.runtime.put_serving("legacy"),
     ),
+    Scenario("replace-what-was-adopted", None, _adopted(context=4096), arrange=_adopt, serves=True),
+    Scenario("delete-what-was-adopted", None, ADOPTED, Options(delete=frozenset(ADOPTED.resources)), arrange=_adopt),
     Scenario(
         "rename",
         FULL,

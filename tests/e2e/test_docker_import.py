@@ -81,6 +81,10 @@ def test_a_running_container_is_taken_over_without_a_restart(
     def running() -> list[str]:
         return [row["Id"] for row in docker_api.containers(all=True)]
 
+    def ask() -> None:
+        with openai.OpenAI(base_url=workspace.url, api_key="none", max_retries=0, timeout=60) as client:
+            assert client.completions.create(model="chat", prompt="one two", max_tokens=2).usage is not None
+
     try:
         manifest.write_text(yaml.safe_dump_all(imported))
         plan = workspace.ok("plan", *files, "--adopt=if-unowned").out
@@ -88,8 +92,7 @@ def test_a_running_container_is_taken_over_without_a_restart(
         workspace.ok("apply", "--yes", *files, "--adopt=if-unowned")
         assert running() == [legacy]
         assert docker_api.inspect_container(legacy)["State"]["StartedAt"] == started
-        client = openai.OpenAI(base_url=workspace.url, api_key="none", max_retries=0, timeout=60)
-        assert client.completions.create(model="chat", prompt="one two", max_tokens=2).usage is not None
+        ask()
         assert workspace.run("plan", *files, "--detailed-exitcode").code == 0
         (workspace.folder / ".nexus" / "state.db").unlink()
         assert workspace.run("plan", *files).out.count("to create") == 0, "a lost database loses no container"
@@ -98,7 +101,7 @@ def test_a_running_container_is_taken_over_without_a_restart(
         workspace.ok("apply", "--yes", *files)
         assert legacy not in running()
         assert len(running()) == 1
-        assert client.completions.create(model="chat", prompt="one two", max_tokens=2).usage is not None
+        ask()
     finally:
         workspace.run("delete", *files, "--yes")
         for left in running():

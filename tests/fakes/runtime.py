@@ -24,7 +24,7 @@ Knobs, most of them keyed by the Deployment's name (`owner.name`), so that a tes
 Counters: `calls` holds (verb, name) of every mutating call in order, `lists` how often the world was listed, `asked`
 how often an engine was asked what it loaded.
 `told` holds every event in order, for tests that hand them on themselves.
-Acts of the outside world: `crash`, `kill`, `vanish`, `put_foreign`, `request`.
+Acts of the outside world: `crash`, `kill`, `vanish`, `put_foreign`, `put_serving`, `request`.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from nexus_ctl.errors import NameInUse, NotFound, Refused, RuntimeUnreachable, Terminal
+from nexus_ctl.resources.adoption import Candidate
 from nexus_ctl.resources.device import Device, DeviceList, GpuUse
 from nexus_ctl.resources.launch import HOST, PORT, LaunchSpec, Limits, ReadyProbe
 from nexus_ctl.resources.ownership import Ownership
@@ -49,6 +50,12 @@ from tests.fakes.ids import FakeIds
 HOST_CPUS = 8
 ABORTED = Exit(134, 6)
 MIB = 1024 * 1024
+SERVED = "/srv/smol.gguf"
+SERVING: dict[str, Any] = {
+    "spec": {"model": "m", "engine": {"llamaCpp": {"contextSize": 2048, "threads": {"generation": 1}}}},
+    "files": {"spec.model": SERVED},
+}
+"""What `put_serving` puts there, as a Deployment."""
 
 
 @dataclass
@@ -68,6 +75,7 @@ class Thing:
     pid: int | None = None
     ended_at: datetime | None = None
     deaf: bool = False
+    candidate: Candidate | None = None
     secrets: dict[str, str] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
 
@@ -127,8 +135,11 @@ class FakeRuntime:
         self.lists = 0
         self.things: dict[str, Thing] = {}
         self.feeds: list[FakeFeed] = []
+        self.adopted: dict[str, str] = {}
         self.told: list[ReplicaEvent] = []
-        self._capabilities = capabilities or Capabilities(driver="fake", fractional_cpu=True, gpus=False, images=False)
+        self._capabilities = capabilities or Capabilities(
+            driver="fake", fractional_cpu=True, gpus=False, images=False, adopts=True
+        )
         self._ids = FakeIds("runtime")
         self._starts = 0
         self._next_port = 20000
@@ -150,6 +161,16 @@ class FakeRuntime:
         self._reach()
         thing = self.things.get(name)
         return _observed(thing) if thing else None
+
+    def candidate(self, name: str) -> Candidate | None:
+        self._reach()
+        thing = self.things.get(name)
+        if thing is None:
+            return None
+        return replace(
+            thing.candidate or Candidate(_observed(thing), refused=f"{name} publishes no port"),
+            replica=_observed(thing),
+        )
 
     def create(self, replica: Replica) -> None:
         self._mutate("create", replica.name)
@@ -197,12 +218,13 @@ class FakeRuntime:
 
     def adopt(self, name: str, runtime_id: str, owner: Ownership) -> None:
         self._mutate("adopt", name)
-        thing = self._thing(name)
-        if thing.runtime_id != runtime_id:
+        thing = self.things.get(name)
+        if thing is None or thing.runtime_id != runtime_id:
             raise NotFound(f"there is no {name} of the id {runtime_id} any more")
         if thing.owner is not None and not thing.owner.same_make(owner):
             raise Refused(f"{name} belongs to {thing.owner.kind}/{thing.owner.name}")
         thing.owner = thing.owner or owner
+        self.adopted[name] = runtime_id
 
     def update(self, name: str, limits: Limits) -> None:
         self._mutate("update", name)
@@ -281,13 +303,16 @@ class FakeRuntime:
         """Somebody else removes the thing, running or not."""
         self._tell(self.things.pop(name), "destroy")
 
-    def put_foreign(self, name: str, owner: Ownership | None = None, *, serving: bool = False) -> None:
+    def put_foreign(self, name: str, owner: Ownership | None = None) -> None:
         """Something that is not this install's bears the name, and runs."""
-        thing = Thing(name, self._ids.hex(6), owner, None, state=ReplicaState.RUNNING)
-        if serving:
-            self._next_port += 1
-            thing.address = f"http://127.0.0.1:{self._next_port}"
-        self.things[name] = thing
+        self.things[name] = Thing(name, self._ids.hex(6), owner, None, state=ReplicaState.RUNNING)
+
+    def put_serving(self, name: str, owner: Ownership | None = None, **told: Any) -> None:
+        """Somebody else's engine serves under this name; `told` are fields of its `Candidate`."""
+        self.things[name] = thing = Thing(name, self._ids.hex(6), owner, LaunchSpec(("llama-server",)))
+        self._run(thing, {})
+        thing.started -= self.ready_after
+        thing.candidate = Candidate(_observed(thing), **(SERVING | told))
 
     def request(self, address: str, path: str) -> str:
         """GET at a running engine, with tiny's paths. Raises ConnectionError where nothing listens."""
@@ -313,7 +338,10 @@ class FakeRuntime:
     def _thing(self, name: str) -> Thing:
         if name not in self.things:
             raise NotFound(f"there is no {name}")
-        return self.things[name]
+        thing = self.things[name]
+        if thing.owner is None and self.adopted.get(name, thing.runtime_id) != thing.runtime_id:
+            raise NotFound(f"{name} is another thing by now")
+        return thing
 
     def _check_limits(self, limits: Limits, error: type[Terminal] | type[Refused]) -> None:
         cores = limits.cpu_cores

@@ -4,6 +4,7 @@
     details.py       what is remembered of it, shortly
     observation.py   what the engine tells → ObservedReplica                 pure
     adoption.py      a foreign container → a manifest that would make it     pure
+    candidate.py     the same container, as what can be taken over            pure
     left_out.py      what such a manifest does not say, and why              pure
     importing.py     reads the container and its image for both
     errors.py        every foreign error → ours

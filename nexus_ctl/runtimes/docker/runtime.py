@@ -12,15 +12,17 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from docker.errors import APIError
+from docker.errors import APIError, ImageNotFound
 from docker.errors import NotFound as Missing
 
 from nexus_ctl.clock import Clock, SystemClock
 from nexus_ctl.errors import NotFound, Refused, Retryable, RuntimeUnreachable, Terminal
+from nexus_ctl.resources.adoption import Candidate
 from nexus_ctl.resources.artifact import ProgressSink
 from nexus_ctl.resources.image import Credentials, LocalImage, PullSize
 from nexus_ctl.resources.launch import Limits
@@ -28,6 +30,7 @@ from nexus_ctl.resources.ownership import MANAGED_BY, PREFIX, Ownership
 from nexus_ctl.resources.replica import ObservedReplica, Replica
 from nexus_ctl.runtimes.adoptions import Adoptions
 from nexus_ctl.runtimes.docker import address, connection, events, images, networks, offers
+from nexus_ctl.runtimes.docker.candidate import candidate
 from nexus_ctl.runtimes.docker.container import (
     SECRET_NAMES,
     SHELL,
@@ -142,6 +145,14 @@ class DockerRuntime:
     def inspect(self, name: str) -> ObservedReplica | None:
         found = self._read(name)
         return found if found is not None and found.name == name else None  # the engine also finds by prefixes of ids
+
+    def candidate(self, name: str) -> Candidate | None:
+        found = self._inspect(name)
+        if found is None or found["Name"] != f"/{name}":
+            return None
+        image, named = self._image_facts(found["Image"]), self._image_facts(found["Config"]["Image"]) or {}
+        told = candidate(found, image, str(named.get("Id", "")))
+        return replace(told, replica=self._adoptions.owned(told.replica) or told.replica)
 
     def forgotten(self) -> tuple[Forgotten, ...]:
         """Processes on this machine of containers that the engine does not know (any more)."""
@@ -330,6 +341,16 @@ class DockerRuntime:
         found = self._inspect(name)
         if found is None or found["Name"] != f"/{name}":
             raise NotFound(f"there is no container {name}")
+        if self._adoptions.is_another(observed_replica(found)):
+            raise NotFound(f"the container {name} that was taken over is gone; another bears its name now")
+        return found
+
+    def _image_facts(self, image: str) -> dict[str, Any] | None:
+        with translated(image):
+            try:
+                found: dict[str, Any] = self.api.inspect_image(image)
+            except ImageNotFound:
+                return None
         return found
 
     def _too_many_cores(self, limits: Limits) -> str:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from nexus_ctl.clock import Clock, Ids, SystemClock, SystemIds
 from nexus_ctl.errors import NameInUse, NotFound, Refused, Retryable, RuntimeUnreachable, Terminal
+from nexus_ctl.resources.adoption import Candidate
 from nexus_ctl.resources.launch import Limits
 from nexus_ctl.resources.ownership import Ownership
 from nexus_ctl.resources.replica import Exit, ObservedReplica, Replica, ReplicaState
@@ -39,6 +40,7 @@ TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
 """What renaming a directory onto a name in use says."""
 SUPERVISOR_SECONDS = 10.0
 """How long a supervisor may take beyond the grace before it is killed itself; its engine dies with it."""
+UNWATCHED = "a process that somebody else started has no supervisor to tell how it ends"
 FOLLOW_SECONDS = 0.05
 """Time between two looks of a log follower."""
 
@@ -104,6 +106,10 @@ class ProcessRuntime:
             pid=run.get("pid") if running else None,
             ended_at=datetime.fromtimestamp(ended["endedAt"], UTC) if ended.get("endedAt") and not running else None,
         )
+
+    def candidate(self, name: str) -> Candidate | None:
+        found = self.inspect(name)
+        return Candidate(found, refused=f"{name}: {UNWATCHED}") if found is not None else None
 
     def create(self, replica: Replica) -> None:
         if not NAME.fullmatch(replica.name):
@@ -173,7 +179,7 @@ class ProcessRuntime:
         shutil.rmtree(gone, ignore_errors=True)
 
     def adopt(self, name: str, runtime_id: str, owner: Ownership) -> None:
-        raise Refused(f"{name}: a process that somebody else started has no supervisor to tell how it ends")
+        raise Refused(f"{name}: {UNWATCHED}")
 
     def update(self, name: str, limits: Limits) -> None:
         directory = self._directory(name)
