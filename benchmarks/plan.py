@@ -20,7 +20,8 @@ from benchmarks import manifests
 from benchmarks.child import NEXUSCTL, spend
 from benchmarks.row import Row
 from controllers.cycle import see
-from controllers.reconciler import Options, reconcile
+from controllers.looking import Options
+from controllers.reconciler import reconcile
 from nexus_ctl.cli.main import rare_collections
 from nexus_ctl.manifest.stack import load
 from nexus_ctl.resources.declared import Stack

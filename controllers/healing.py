@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from controllers import reverting
-from controllers.reconciler import Look
+from controllers.looking import Look
 from nexus_ctl.errors import ActionError
 from nexus_ctl.execution.world import World
 from nexus_ctl.resources.backoff import Backoff

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from controllers.image import named_by
-from controllers.model import KIND as MODEL
+from controllers.model.requests import KIND as MODEL
 from nexus_ctl.errors import ActionError, UsageError
 from nexus_ctl.execution.world import World
 from nexus_ctl.resources.artifact import Progress, Request

@@ -16,8 +16,11 @@ from typing import Any, Protocol
 
 from controllers import agenda as agendas
 from controllers.agenda import Agenda, Failure
-from controllers.cycle import Ending, ObjectResult, Session, carry_out, see, settle
-from controllers.reconciler import Options, reconcile
+from controllers.cycle import carry_out, see, settle
+from controllers.endings import Ending, ObjectResult
+from controllers.looking import Options
+from controllers.reconciler import reconcile
+from controllers.session import Session
 from nexus_ctl.clock import Ids
 from nexus_ctl.errors import LockBusy, NexusError, Terminal
 from nexus_ctl.execution.report import Report

@@ -12,8 +12,9 @@ from dataclasses import replace
 
 import click
 
-from controllers.cycle import Ending, ObjectResult, Result, carry_out, plan_for
-from controllers.reconciler import Look, Options
+from controllers.cycle import Result, carry_out, plan_for
+from controllers.endings import Ending, ObjectResult
+from controllers.looking import Look, Options
 from nexus_ctl.cli.interrupt import Interrupts
 from nexus_ctl.cli.invocation import Invocation, Workspace
 from nexus_ctl.cli.manner import Manner

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import click
 
 from controllers.base import Scene
-from controllers.cycle import Session
+from controllers.session import Session
 from nexus_ctl import __version__
 from nexus_ctl.artifacts.cache import Cache
 from nexus_ctl.artifacts.records import Layout

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from controllers.cycle import Session
+    from controllers.session import Session
     from nexus_ctl.artifacts.catalog import Catalog
     from nexus_ctl.artifacts.port import Artifacts
     from nexus_ctl.artifacts.records import Layout

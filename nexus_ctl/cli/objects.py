@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from controllers.cycle import see
-from controllers.reconciler import Look, Options, assess
+from controllers.looking import Look, Options
+from controllers.reconciler import assess
 from nexus_ctl.cli.invocation import Workspace
 from nexus_ctl.errors import UsageError
 from nexus_ctl.resources.conditions import merge

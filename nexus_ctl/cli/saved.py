@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from controllers.reconciler import Options
+from controllers.looking import Options
 from nexus_ctl import __version__
 from nexus_ctl.errors import StalePlan, UsageError
 from nexus_ctl.manifest.files import workspace_above

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from controllers.cycle import carry_out, plan_for
-from controllers.reconciler import Options
+from controllers.looking import Options
 from nexus_ctl.planning.change import Change, Verb
 from nexus_ctl.resources.declared import Stack
 from nexus_ctl.resources.envelope import ADOPT, Ref

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from controllers.cycle import Ending
-from controllers.reconciler import Options
+from controllers.endings import Ending
+from controllers.looking import Options
 from nexus_ctl.errors import Blocked
 from nexus_ctl.planning.change import Verb
 from nexus_ctl.resources.envelope import Ref

@@ -5,8 +5,8 @@ Answers mostlygeek/llama-swap #608, #120, #92 (detect crashed engines and repair
 
 from __future__ import annotations
 
-from controllers.cycle import Ending
-from controllers.reconciler import Options
+from controllers.endings import Ending
+from controllers.looking import Options
 from nexus_ctl.planning.change import Change, Verb
 from nexus_ctl.resources.backoff import Backoff
 from nexus_ctl.resources.envelope import Ref

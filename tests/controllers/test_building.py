@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from controllers.model import declared_request
-from controllers.reconciler import Options
+from controllers.looking import Options
+from controllers.model.requests import declared_request
 from nexus_ctl.errors import Terminal
 from nexus_ctl.planning.change import Change
 from nexus_ctl.resources.artifact import Request

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from controllers.model import request_of
-from controllers.reconciler import Options
+from controllers.looking import Options
+from controllers.model.requests import request_of
 from nexus_ctl.artifacts.gguf_header import read_file
 from nexus_ctl.planning.change import Change, Verb
 from nexus_ctl.resources.declared import Stack

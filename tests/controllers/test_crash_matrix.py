@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from controllers.reconciler import Options
+from controllers.looking import Options
 from nexus_ctl.errors import NexusError
 from nexus_ctl.resources.declared import Stack
 from nexus_ctl.resources.replica import ReplicaState

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from controllers.cycle import Ending
-from controllers.reconciler import Options, assess, look
+from controllers.endings import Ending
+from controllers.looking import Options, look
+from controllers.reconciler import assess
 from nexus_ctl.resources.conditions import Condition
 from nexus_ctl.resources.envelope import Ref
 from tests.builders import the_demo

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from controllers.locking import relocked
-from controllers.reconciler import Options
+from controllers.looking import Options
 from nexus_ctl.engines import table as engines
 from nexus_ctl.planning.change import Verb
 from nexus_ctl.resources.artifact import HEADROOM_BYTES

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from controllers.cycle import ObjectResult
+from controllers.endings import ObjectResult
+from controllers.looking import Options
 from controllers.loop import Loop
-from controllers.reconciler import Options
 from nexus_ctl.errors import LockBusy, NexusError
 from nexus_ctl.resources.declared import Stack
 from nexus_ctl.resources.envelope import Ref

@@ -13,7 +13,7 @@ from dataclasses import replace
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from controllers.reconciler import Options
+from controllers.looking import Options
 from nexus_ctl.errors import NexusError
 from nexus_ctl.planning.change import Verb
 from nexus_ctl.resources.declared import Stack

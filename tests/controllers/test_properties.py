@@ -7,7 +7,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controllers.reconciler import Options
+from controllers.looking import Options
 from nexus_ctl.planning.change import REMOVING, Verb
 from nexus_ctl.planning.plan import Plan
 from nexus_ctl.resources.declared import Stack

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from controllers.cycle import Ending, Result
-from controllers.reconciler import Options
+from controllers.cycle import Result
+from controllers.endings import Ending
+from controllers.looking import Options
 from nexus_ctl.planning.change import Change, Verb
 from nexus_ctl.resources.declared import Stack
 from nexus_ctl.resources.envelope import Ref

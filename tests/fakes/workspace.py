@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from controllers.cycle import Session
+from controllers.session import Session
 from nexus_ctl.artifacts.catalog import Catalog
 from nexus_ctl.artifacts.records import Layout
 from nexus_ctl.artifacts.source import Means, Patience

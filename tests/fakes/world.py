@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from controllers.base import Scene
-from controllers.cycle import Result, Session, carry_out, plan_for
-from controllers.reconciler import Options
+from controllers.cycle import Result, carry_out, plan_for
+from controllers.looking import Options
+from controllers.session import Session
 from nexus_ctl.execution.world import World
 from nexus_ctl.planning.plan import Plan
 from nexus_ctl.resources.artifact import Request

@@ -38,7 +38,7 @@ def command(
     """
     from dataclasses import replace
 
-    from controllers.reconciler import Options
+    from controllers.looking import Options
     from nexus_ctl.cli import saved
     from nexus_ctl.cli.carry import carry
     from nexus_ctl.cli.inputs import locked_stack

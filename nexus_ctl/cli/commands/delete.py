@@ -24,7 +24,7 @@ def command(
 
     Model weights stay in the cache unless their Model says `deletionPolicy: Delete`; the plan says so.
     """
-    from controllers.reconciler import Options
+    from controllers.looking import Options
     from nexus_ctl.cli.carry import carry
     from nexus_ctl.cli.inputs import GATEWAY, load_stack, no_such, ref_of
     from nexus_ctl.cli.objects import look

@@ -43,7 +43,7 @@ def compose(invocation: Invocation, *, files: tuple[str, ...], environment: str 
 
 def _services(workspace: Workspace) -> Iterator[Service]:
     """Each declared deployment with its files in place. Raises UsageError where a file or an image name is missing."""
-    from controllers.model import declared_request
+    from controllers.model.requests import declared_request
     from nexus_ctl.engines import table as engines
     from nexus_ctl.errors import UsageError
     from nexus_ctl.resources.declared import models_of

@@ -23,7 +23,7 @@ def command(
     They are held against nexus.lock, else against the digests they were proven by when they came. A corrupt file of the
     cache is put aside and the next apply brings it again. Exits 1 when a file is corrupt or missing.
     """
-    from controllers.model import declared_request
+    from controllers.model.requests import declared_request
     from nexus_ctl.cli.inputs import chosen_models, readable_lock
     from nexus_ctl.cli.progress import told_plainly
     from nexus_ctl.resources.artifact import Progress, Verdict

@@ -38,7 +38,7 @@ def command(
     Bytes to download, what restarts, what is left alone, how long a name is without service: all of it is decided here
     and apply does exactly this.
     """
-    from controllers.reconciler import Options
+    from controllers.looking import Options
     from nexus_ctl.cli import saved
     from nexus_ctl.cli.carry import make_plan, show
     from nexus_ctl.cli.inputs import locked_stack

@@ -24,7 +24,7 @@ def command(
 
     The same as `apply --prune`, less what the manifests would change.
     """
-    from controllers.reconciler import Options
+    from controllers.looking import Options
     from nexus_ctl.cli.carry import carry, make_plan
     from nexus_ctl.cli.inputs import load_stack
 

@@ -25,7 +25,7 @@ def command(
     As apply, for the named objects or all: replicas that crashed are started without waiting for their turn, and a
     spec whose roll-out failed is tried once more.
     """
-    from controllers.reconciler import Options
+    from controllers.looking import Options
     from nexus_ctl.cli.carry import carry
     from nexus_ctl.cli.inputs import load_stack, no_such, ref_of
 

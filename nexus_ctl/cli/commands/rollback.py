@@ -35,7 +35,7 @@ def command(
     """
     from dataclasses import replace
 
-    from controllers.reconciler import Options
+    from controllers.looking import Options
     from nexus_ctl.cli.carry import carry
     from nexus_ctl.cli.inputs import load_stack, ref_of
     from nexus_ctl.resources.envelope import Metadata, Resource

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from controllers.cycle import ObjectResult
+    from controllers.endings import ObjectResult
     from nexus_ctl.clock import Clock
     from nexus_ctl.errors import NexusError
     from nexus_ctl.store.lock import StateLock

@@ -7,7 +7,7 @@ from textwrap import dedent
 
 import pytest
 
-from controllers.reconciler import Options
+from controllers.looking import Options
 from nexus_ctl.resources.declared import Stack
 from tests.builders import a_deployment, a_model, a_preset, a_route, a_stack, the_demo
 from tests.fakes.world import FakeWorld, offer
