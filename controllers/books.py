@@ -13,6 +13,7 @@ from controllers.endings import BAD, Ending, ObjectResult
 from controllers.learning import lessons
 from controllers.looking import Look
 from controllers.session import Session
+from nexus_ctl.execution.report import Outcome
 from nexus_ctl.planning.action import subject
 from nexus_ctl.planning.change import REMOVING, Verb
 from nexus_ctl.planning.plan import Node, Plan
@@ -161,6 +162,26 @@ def tell(session: Session, objects: Sequence[ObjectResult], stored: Mapping[Ref,
             )
             for item in objects
             if item.ending is not Ending.UNCHANGED
+        ]
+    )
+
+
+def tell_notes(session: Session, outcomes: Mapping[int, Outcome], stored: Mapping[Ref, StoredObject]) -> None:
+    """One event for every drain that ended by its deadline with requests open: those were cut."""
+    session.store.events.emit_all(
+        [
+            Event(
+                type="Warning",
+                reason="DrainDeadline",
+                message=outcome.note,
+                set=session.scene.set,
+                ref=outcome.node.ref,
+                generation=stored[outcome.node.ref].generation if outcome.node.ref in stored else 0,
+                op_id=session.op_id,
+                actor=session.actor,
+            )
+            for outcome in outcomes.values()
+            if outcome.note
         ]
     )
 

@@ -98,6 +98,7 @@ def outgoing(view: ReplicaView, routed_as: str) -> rollout.Outgoing:
         grace_seconds=before.rollout.stop_deadline,
         secrets={name: value.value_from for name, value in before.env.items() if value.value_from is not None},
         probe=probe_of(before),
+        busy=engines.busy(before),
     )
 
 

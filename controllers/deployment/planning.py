@@ -19,7 +19,7 @@ from nexus_ctl.planning import rollout
 from nexus_ctl.planning.action import CreateReplica, UpdateLimits, Withdraw
 from nexus_ctl.planning.change import Change, Reason, Step, Verb
 from nexus_ctl.planning.diff import compare
-from nexus_ctl.planning.gap import Gap, gap_of
+from nexus_ctl.planning.gap import Gap, drain_lines, gap_of
 from nexus_ctl.planning.memory import device_lines, memory_line, stop_first_reason
 from nexus_ctl.planning.plan import blocked
 from nexus_ctl.planning.replicas import Fleet, Seen, plan_replicas, with_reasons
@@ -154,9 +154,10 @@ def _notes(
         takes = [f"memory: unknown on the GPUs ({why}); the engine picks them"]
     order = EXCHANGES.get(change.verb)
     if order is None:
-        return tuple(takes)
+        return (*takes, *drain_lines(change.steps))
     name, steps = order
-    return (*takes, f"strategy {desired.spec.rollout.strategy} -> {name}", f"order: {steps}")
+    strategy = f"strategy {desired.spec.rollout.strategy} -> {name}"
+    return (*takes, strategy, f"order: {steps}", *drain_lines(change.steps))
 
 
 def _gap(desired: Resource[DeploymentSpec], berth: Berth, change: Change, scene: Scene) -> Gap | None:
@@ -176,6 +177,7 @@ def _remove(ref: Ref, seen: Seen, scene: Scene) -> Change:
         (Step(Withdraw(ref.name, name)),) for name in sorted(seen.endpoints.keys() - known)
     ]
     running = sum(view.replica.state is ReplicaState.RUNNING for view in seen.replicas)
-    notes = (f"{running} replica(s) drained and stopped",) if running else ()
+    steps = rollout.joined([*leave, *stale])
+    notes = (f"{running} replica(s) drained and stopped", *drain_lines(steps)) if running else ()
     protected = next((owner.protected for owner in owners), "")
-    return removal(ref, scene, protected, rollout.joined([*leave, *stale]), notes=notes)
+    return removal(ref, scene, protected, steps, notes=notes)

@@ -79,6 +79,8 @@ class _Plain:
                 return phrase(node.action)
             case Outcome(node, status) if status is Status.FAILED:
                 return f"failed {phrase(node.action)}"
+            case Outcome(note=note) if note:
+                return note
             case Fetching(node, step):
                 now = self._clock.monotonic()
                 line = self._rates.setdefault(node.id, Rate()).line(step, now)
@@ -105,11 +107,13 @@ class _Rows:
             case Fetching(_, step):
                 line = self._rates.setdefault(node.id, Rate()).line(step, self._clock.monotonic())
                 self._rows.update(self._tasks[node.id], description=f"{spoken(node.ref)}: {line}")
-            case Outcome(_, status):
+            case Outcome(_, status, note=note):
                 if node.id in self._tasks:
                     self._rows.remove_task(self._tasks.pop(node.id))
                     if status in ENDED:
                         self._rows.console.print(f"{_label(node)}, {ENDED[status]}")
+                    if note:
+                        self._rows.console.print(f"{spoken(node.ref)}: {note}")
 
 
 def _label(node: Node) -> str:

@@ -14,6 +14,7 @@ from pydantic.alias_generators import to_camel
 
 from nexus_ctl.engines.flags import text
 from nexus_ctl.engines.loaded import Answers, Unlike, fact, number
+from nexus_ctl.resources.busy import BusySignal
 from nexus_ctl.resources.deployment import DeploymentSpec
 from nexus_ctl.resources.llama_cpp import LlamaCpp
 
@@ -21,6 +22,7 @@ PROPS = "/props"
 MODELS = "/v1/models"
 ADAPTERS = "/lora-adapters"
 SLOTS = "/slots"
+METRICS = "/metrics"
 PATH = "spec.engine.llamaCpp"
 ROUNDED_TO = 256
 """Source: llama.cpp, `llama_context`: n_ctx_seq is padded to 256."""
@@ -59,6 +61,18 @@ def reads(spec: DeploymentSpec) -> tuple[str, ...]:
     assert engine is not None  # the table chose this module by it
     speculates = engine.draft is not None and engine.server.slots
     return (PROPS, MODELS, *([ADAPTERS] if engine.adapters else []), *([SLOTS] if speculates else []))
+
+
+def busy(spec: DeploymentSpec) -> BusySignal | None:
+    """Where it says what it works on: its slots, else its metrics; None where both are declared off. Slots first, for
+    every read of the metrics begins their averages anew."""
+    engine = spec.engine.llama_cpp
+    assert engine is not None  # the table chose this module by it
+    if engine.server.slots:
+        return BusySignal(SLOTS, flag="is_processing")
+    if engine.server.metrics:
+        return BusySignal(METRICS, gauges=("llamacpp:requests_processing", "llamacpp:requests_deferred"))
+    return None
 
 
 def _name(spec: DeploymentSpec, answers: Answers) -> Iterator[Unlike]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from nexus_ctl.engines import custom, llama_cpp, llama_cpp_loaded, vllm, vllm_loaded
 from nexus_ctl.engines.fault import Fault
 from nexus_ctl.engines.loaded import Answers, Unlike
+from nexus_ctl.resources.busy import BusySignal
 from nexus_ctl.resources.deployment import DeploymentSpec
 from nexus_ctl.resources.launch import ALL_GPUS, GpuRequest, LaunchSpec, Limits, Sandbox
 from nexus_ctl.resources.ownership import Ownership
@@ -35,6 +36,9 @@ class EngineRow:
     answers_to: Callable[[DeploymentSpec], tuple[str, ...]] = lambda _spec: ()
     """The model names it takes in a request, that of the model it serves first; none where it takes any."""
 
+    busy: Callable[[DeploymentSpec], BusySignal | None] = lambda _spec: None
+    """Where it says what it works on; None where it says it nowhere."""
+
 
 ENGINES: Mapping[str, EngineRow] = {
     "llama_cpp": EngineRow(
@@ -44,6 +48,7 @@ ENGINES: Mapping[str, EngineRow] = {
         llama_cpp_loaded.unlike,
         llama_cpp.check_files,
         llama_cpp.makes_vectors,
+        busy=llama_cpp_loaded.busy,
     ),
     "vllm": EngineRow(
         vllm.launch,
@@ -52,6 +57,7 @@ ENGINES: Mapping[str, EngineRow] = {
         vllm_loaded.unlike,
         makes_vectors=vllm.makes_vectors,
         answers_to=vllm.answers_to,
+        busy=vllm_loaded.busy,
     ),
     "custom": EngineRow(custom.launch, custom.check),
 }
@@ -136,6 +142,11 @@ def answers_to(owner: Ownership) -> tuple[str, ...]:
     except ValueError:
         return ()
     return ENGINES[engine_of(spec)].answers_to(spec)
+
+
+def busy(spec: DeploymentSpec) -> BusySignal | None:
+    """Where this engine says how many requests it works on; None where it does not."""
+    return ENGINES[engine_of(spec)].busy(spec)
 
 
 def engine_of(spec: DeploymentSpec) -> str:

@@ -30,6 +30,8 @@ class Outcome:
     status: Status
     error: NexusError | None = None
     because: int | None = None
+    note: str = ""
+    """What its owner should hear of though it is done."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,31 +1,36 @@
 """Waiting as a generator of looks: each `next` is one look at the world, its value the seconds until the next.
 
 The walk drives them, so a wait holds no worker (R13) and a test can stop or delay it at any look. A wait is over when
-the generator returns, and has failed when it raises.
+the generator returns, and has failed when it raises. What it returns is what is worth an event, mostly nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Generator
 
 from nexus_ctl.errors import ActionError, DeadlineExceeded, NotFound, Retryable, Terminal
 from nexus_ctl.execution.world import World
 from nexus_ctl.planning.action import AwaitReady, Drain
 from nexus_ctl.resources.envelope import Ref
+from nexus_ctl.resources.quantity import format_duration
 from nexus_ctl.resources.replica import Health, ObservedReplica, ReplicaState
 
 LOG_LINES = 20
 DRAIN_INTERVAL_SECONDS = 0.1
 IDLE_LOOKS = 2
 """Looks in a row that must find nothing in flight: a request may stand between acceptance and counting."""
+ASKING_SECONDS = 2.0
+"""How long an engine may take to say what it works on; one that takes longer is busy."""
+
+Looks = Generator[float, None, str]
 
 
-def wait(action: AwaitReady | Drain, ref: Ref, world: World) -> Iterator[float]:
+def wait(action: AwaitReady | Drain, ref: Ref, world: World) -> Looks:
     """The looks of one waiting action."""
-    return _await_ready(action, ref, world) if isinstance(action, AwaitReady) else _drain(action, world)
+    return _await_ready(action, ref, world) if isinstance(action, AwaitReady) else _drain(action, ref, world)
 
 
-def _await_ready(action: AwaitReady, ref: Ref, world: World) -> Iterator[float]:
+def _await_ready(action: AwaitReady, ref: Ref, world: World) -> Looks:
     """Until READY. The progress deadline begins anew with each sign of progress (R15)."""
     runtime, probe, clock = world.runtime_of(ref), action.probe, world.clock
     began = moved = clock.monotonic()
@@ -38,7 +43,7 @@ def _await_ready(action: AwaitReady, ref: Ref, world: World) -> Iterator[float]:
             raise _ended(action.name, there, ref, world)
         health = world.prober.look(there.address, probe)
         if health is Health.READY:
-            return
+            return ""
         now = clock.monotonic()
         seen = f"{health}:{runtime.progress(action.name)}"
         if seen != sign:
@@ -75,14 +80,33 @@ def last_lines(name: str, ref: Ref, world: World) -> str:
     return "".join(f"\n    {world.redact(line)}" for line in lines)
 
 
-def _drain(action: Drain, world: World) -> Iterator[float]:
-    """Until the gateway has nothing open on the replica, or the deadline passes: then it is stopped all the same."""
-    began, idle = world.clock.monotonic(), 0
-    while world.clock.monotonic() - began < action.deadline_seconds:
-        open_requests = world.routing.in_flight(action.name)
-        if open_requests is None:
-            return
-        idle = idle + 1 if open_requests == 0 else 0
+def _drain(action: Drain, ref: Ref, world: World) -> Looks:
+    """Until nothing is open on the replica, or the deadline passes: then it is stopped all the same, and that is told.
+
+    Idle is what both the gateway and the engine call so; where one of them does not tell, the other decides alone.
+    """
+    began, idle, open_by = world.clock.monotonic(), 0, ""
+    working = _working(action, ref, world)
+    while (left := action.deadline_seconds - (world.clock.monotonic() - began)) > 0:
+        routed, worked_on = world.routing.in_flight(action.name), working(left)
+        if routed is None and worked_on is None:
+            return ""
+        idle = idle + 1 if not routed and not worked_on else 0
         if idle >= IDLE_LOOKS:
-            return
-        yield DRAIN_INTERVAL_SECONDS
+            return ""
+        open_by = f"the gateway has {_told(routed)} open, the engine works on {_told(worked_on)}"
+        yield min(DRAIN_INTERVAL_SECONDS, left)
+    return f"{action.name} is stopped after {format_duration(action.deadline_seconds)}: {open_by}" if open_by else ""
+
+
+def _working(action: Drain, ref: Ref, world: World) -> Callable[[float], int | None]:
+    """Asks the engine what it works on, for at most so many seconds; None where it does not tell."""
+    signal, there = action.busy, world.runtime_of(ref).inspect(action.name) if action.busy is not None else None
+    if signal is None or there is None:
+        return lambda _seconds: None
+    address = there.address
+    return lambda seconds: world.prober.open_requests(address, signal, min(seconds, ASKING_SECONDS))
+
+
+def _told(count: int | None) -> str:
+    return "an unknown number" if count is None else str(count)

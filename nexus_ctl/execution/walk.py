@@ -8,13 +8,14 @@ nothing or a beginning to look into (R11).
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from typing import Protocol
 
 from nexus_ctl.errors import Bug, Interrupted, NexusError
 from nexus_ctl.execution.perform import perform
 from nexus_ctl.execution.report import Began, Fetching, Outcome, Report, Status
+from nexus_ctl.execution.waits import Looks
 from nexus_ctl.execution.waits import wait as looks_of
 from nexus_ctl.execution.world import World
 from nexus_ctl.planning.action import AwaitReady, Drain, Pool
@@ -65,8 +66,9 @@ class Walk:
         """Nodes that have not begun and are not ruled out."""
         self._dirty = [node.id for node in plan.nodes]
         """Heap of open nodes to look at again, because something they hang on has ended."""
-        self._running: dict[Future[float | None], tuple[Node, Iterator[float] | None]] = {}
-        self._naps: list[tuple[float, int, Iterator[float]]] = []
+        self._running: dict[Future[float | str | None], tuple[Node, Looks | None]] = {}
+        """Effects, and looks of waits: these end with the seconds until the next, or with what the whole wait says."""
+        self._naps: list[tuple[float, int, Looks]] = []
         """Heap of waits between two looks: when to look again (monotonic), node, looks."""
         self._followers: dict[int, list[int]] = {}
         self._unknown = [0] * len(plan.nodes)
@@ -154,21 +156,22 @@ class Walk:
             if self._cancelled():
                 self._end(Outcome(self._nodes[key], Status.SKIPPED))
             else:
-                future: Future[float | None] = self._workers[Pool.WAIT].submit(next, looks, None)
-                self._running[future] = (self._nodes[key], looks)
+                self._running[self._workers[Pool.WAIT].submit(_look, looks)] = (self._nodes[key], looks)
 
     def _until_next_look(self) -> float | None:
         return max(self._naps[0][0] - self._world.clock.monotonic(), 0.0) if self._naps else None
 
-    def _take_in(self, future: Future[float | None]) -> None:
+    def _take_in(self, future: Future[float | str | None]) -> None:
         node, looks = self._running.pop(future)
         error = future.exception()
         if error is not None:
             self._end(Outcome(node, Status.FAILED, _known(error)))
-        elif looks is not None and (seconds := future.result()) is not None:
-            heapq.heappush(self._naps, (self._world.clock.monotonic() + seconds, node.id, looks))
+            return
+        found = future.result()
+        if looks is None or found is None or isinstance(found, str):
+            self._end(Outcome(node, Status.DONE, note=found if isinstance(found, str) else ""))
         else:
-            self._end(Outcome(node, Status.DONE))
+            heapq.heappush(self._naps, (self._world.clock.monotonic() + found, node.id, looks))
 
     def _end(self, outcome: Outcome) -> None:
         """Note it, and look again at those whose fate it may decide; looking at all would be cubic in a wide plan."""
@@ -180,6 +183,14 @@ class Walk:
             if last or outcome.status is not Status.DONE or self._nodes[follower].rescues == ended:
                 heapq.heappush(self._dirty, follower)
         self._report(outcome)
+
+
+def _look(looks: Looks) -> float | str:
+    """One look: the seconds until the next, or what the wait says at its end."""
+    try:
+        return next(looks)
+    except StopIteration as end:
+        return str(end.value)
 
 
 def _known(error: BaseException) -> NexusError:

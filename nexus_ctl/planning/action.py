@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from nexus_ctl.resources.artifact import Offer, Pin, Request
+from nexus_ctl.resources.busy import BusySignal
 from nexus_ctl.resources.image import RegistryLogin
 from nexus_ctl.resources.launch import Limits, ReadyProbe
 from nexus_ctl.resources.ownership import Ownership
@@ -145,10 +146,12 @@ class Withdraw:
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """Wait until the gateway has no request open on a withdrawn replica, or the deadline passes."""
+    """Wait until nothing is open on a withdrawn replica, or the deadline passes: by the gateway's count and, with
+    `busy`, by the engine's own word, which also knows of requests that came past the gateway."""
 
     name: str
     deadline_seconds: float
+    busy: BusySignal | None = None
     pool = Pool.WAIT
 
 

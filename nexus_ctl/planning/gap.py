@@ -1,4 +1,5 @@
-"""How long a name is without service: what the steps of a change may take at most, and what they took before. Pure.
+"""How long a name is without service: what the steps of a change may take at most, and what they took before; and what
+leaving replicas are waited for. Pure.
 
 Called by the deployment's plan for a change in whose course nothing serves. The rule: everything between the last
 request that the old replica takes and the first that the new one answers counts, so draining and stopping do too.
@@ -38,6 +39,18 @@ def gap_of(steps: Sequence[Step], timing: Timing | None) -> Gap:
         return Gap(most)
     leaves = any(isinstance(action, StopReplica) for action in actions)
     return Gap(most, timing.ready_seconds + (timing.leave_seconds or 0.0 if leaves else 0.0))
+
+
+def drain_lines(steps: Sequence[Step]) -> tuple[str, ...]:
+    """What leaving replicas are waited for, one line for each way and deadline, in order of appearance."""
+    drains = (step.action for step in steps if isinstance(step.action, Drain) and step.action.deadline_seconds > 0)
+    return tuple(dict.fromkeys(map(_drain_line, drains)))
+
+
+def _drain_line(drain: Drain) -> str:
+    counts = "the gateway's count and the engine's own" if drain.busy is not None else "the gateway's count"
+    path = f" ({drain.busy.path})" if drain.busy is not None else ""
+    return f"drains: {counts}{path}, at most {format_duration(drain.deadline_seconds)}"
 
 
 def _deadline(action: Drain | StopReplica | AwaitReady) -> float:

@@ -23,6 +23,7 @@ from nexus_ctl.planning.action import (
 )
 from nexus_ctl.planning.change import Step, chain
 from nexus_ctl.resources.artifact import Request
+from nexus_ctl.resources.busy import BusySignal
 from nexus_ctl.resources.launch import ReadyProbe
 from nexus_ctl.resources.replica import Replica
 from nexus_ctl.resources.secret import ValueFrom
@@ -56,6 +57,7 @@ class Outgoing:
     grace_seconds: float
     secrets: Mapping[str, ValueFrom]
     probe: ReadyProbe
+    busy: BusySignal | None = None
 
 
 def bring_up(new: Incoming, deployment: str) -> tuple[Step, ...]:
@@ -130,7 +132,7 @@ def _publishing(name: str, deployment: str) -> tuple[Publish, ...]:
 
 def _leaving(old: Outgoing) -> tuple[Withdraw | Drain | StopReplica, ...]:
     routed = (Withdraw(old.routed_as, old.name),) if old.routed_as else ()
-    drained = (Drain(old.name, old.drain_seconds),) if old.running else ()
+    drained = (Drain(old.name, old.drain_seconds, old.busy),) if old.running else ()
     stopped = (StopReplica(old.name, old.grace_seconds),) if old.running else ()
     return (*routed, *drained, *stopped)
 

@@ -1,7 +1,7 @@
-"""Questions put to an engine's address, whether it is ready and what it loaded: the port, and the real asker over HTTP.
+"""Questions put to an engine's address: is it ready, what did it load, how busy is it. The port, and the real asker.
 
-Execution asks here while a replica comes up, and observing asks once; the runtimes themselves never probe. The rule:
-neither question ever raises, and each waits at most its time-out for the connection and for each piece of answer.
+Execution asks here while a replica comes up or drains, and observing asks once; the runtimes themselves never probe.
+The rule: no question ever raises, and each waits at most its time-out for the connection and each piece of answer.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
+from nexus_ctl.resources.busy import BusySignal
 from nexus_ctl.resources.launch import ReadyProbe
 from nexus_ctl.resources.replica import Health
 
@@ -33,6 +34,13 @@ class Prober(Protocol):
 
     def ask(self, address: str, paths: Sequence[str], timeout_seconds: float) -> Mapping[str, Any]:
         """JSON answers by path; what is not answered in time and in good form is left out. No path: no call."""
+        ...
+
+    def open_requests(self, address: str, signal: BusySignal, timeout_seconds: float) -> int | None:
+        """Requests that an engine works on by its own word; None where it does not tell.
+
+        At least 1 where it took the question and did not answer in time: llama.cpp answers between two batches only.
+        """
         ...
 
 
@@ -75,6 +83,26 @@ class HttpProber:
         finally:
             connection.close()
         return answers
+
+    def open_requests(self, address: str, signal: BusySignal, timeout_seconds: float) -> int | None:
+        """By one `GET signal.path` on a fresh connection."""
+        from http.client import HTTPConnection, HTTPException
+
+        parts = urlsplit(address)
+        if parts.hostname is None:
+            return None
+        connection = HTTPConnection(parts.hostname, parts.port, timeout=timeout_seconds)
+        try:
+            connection.request("GET", signal.path, headers={"Connection": "close"})
+            with connection.getresponse() as response:
+                body = _body(response, time.monotonic() + timeout_seconds)
+                return signal.count(body.decode()) if response.status == 200 else None
+        except TimeoutError:
+            return 1
+        except (OSError, HTTPException, ValueError):
+            return None
+        finally:
+            connection.close()
 
 
 def _body(response: HTTPResponse, deadline: float) -> bytes:

@@ -24,6 +24,7 @@ import pytest
 
 from nexus_ctl.errors import NameInUse, NexusError, NotFound, Refused, Terminal
 from nexus_ctl.resources.backoff import run_of
+from nexus_ctl.resources.busy import BusySignal
 from nexus_ctl.resources.launch import HOST, PORT, GpuRequest, LaunchSpec, Limits, Mount, ReadyProbe
 from nexus_ctl.resources.ownership import Ownership
 from nexus_ctl.resources.replica import Exit, Health, ObservedReplica, Replica, ReplicaState
@@ -327,6 +328,11 @@ class RuntimeContract:
         assert (seen.state, seen.exit) == (ReplicaState.RUNNING, None)
         assert seen.started_at is not None
         assert seen.started_at.tzinfo is not None
+
+    def test_who_does_not_tell_what_it_works_on_is_not_guessed_at(self, case: RuntimeCase) -> None:
+        address, slots = case.answering(case.run(*SERVE)), BusySignal("/slots", flag="is_processing")
+        assert case.prober.open_requests(address, slots, 30) is None
+        assert case.prober.open_requests("", slots, 30) is None
 
     def test_starting_twice_has_no_effect(self, case: RuntimeCase) -> None:
         name = case.run(*SERVE)

@@ -10,6 +10,8 @@ Knobs, most of them keyed by the Deployment's name (`owner.name`), so that a tes
     never_ready      deployments that load for ever; with `silent` also without a sign of life
     fail_start       deployment → the runtime's words: start is refused, the thing stays `created`
     answers          deployment → what its ready engine says of itself: JSON by path
+    works_until      deployment → the virtual second until which its engine works on a request of somebody's
+    mute             deployments whose engine does not tell what it works on
     exits            deployment → Exit: the engine ends at once after each start (a bad model)
     exits_on         word → Exit: so does an engine that has this word in its command line (a bad parameter)
     memory_bytes     what all running replicas may use together; `memory_use` per deployment, else the declared limit;
@@ -37,6 +39,7 @@ from typing import Any
 
 from nexus_ctl.errors import NameInUse, NotFound, Refused, RuntimeUnreachable, Terminal
 from nexus_ctl.resources.adoption import Candidate
+from nexus_ctl.resources.busy import BusySignal
 from nexus_ctl.resources.device import Device, DeviceList, GpuUse
 from nexus_ctl.resources.launch import HOST, PORT, LaunchSpec, Limits, ReadyProbe
 from nexus_ctl.resources.ownership import Ownership
@@ -121,6 +124,8 @@ class FakeRuntime:
         self.exits_on: dict[str, Exit] = {}
         self.answers: dict[str, dict[str, Any]] = {}
         self.asked = 0
+        self.works_until: dict[str, float] = {}
+        self.mute: set[str] = set()
         self.memory_bytes = memory_bytes
         self.memory_use: dict[str, int] = {}
         self.peak_memory_bytes = 0
@@ -276,6 +281,12 @@ class FakeRuntime:
         self.asked += 1
         told = self.answers.get(thing.deployment, {})
         return {path: told[path] for path in paths if path in told}
+
+    def open_requests(self, address: str, signal: BusySignal, timeout_seconds: float) -> int | None:
+        thing = next((t for t in self.things.values() if t.address == address and address), None)
+        if thing is None or thing.deployment in self.mute or (thing.launch and thing.launch.argv[0] == "tiny"):
+            return None
+        return int(self.clock.monotonic() < self.works_until.get(thing.deployment, 0.0))
 
     # the driver
 

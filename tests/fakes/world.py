@@ -187,6 +187,10 @@ class _BothProbers:
     def ask(self, address: str, paths: Any, timeout_seconds: float) -> Mapping[str, Any]:
         return {path: told for runtime in self._runtimes for path, told in runtime.ask(address, paths, 1.0).items()}
 
+    def open_requests(self, address: str, signal: Any, timeout_seconds: float) -> int | None:
+        told = (runtime.open_requests(address, signal, timeout_seconds) for runtime in self._runtimes)
+        return next((count for count in told if count is not None), None)
+
 
 def _fingerprint(values: Mapping[str, str]) -> str:
     return hashlib.sha256(repr(sorted(values.items())).encode()).hexdigest()[:16] if values else ""

@@ -83,6 +83,7 @@ Actions:
         spec.engine.llamaCpp.contextSize: 2048 -> 4096  # forces replace
         strategy auto -> startFirst
         order: create new, start new, wait ready, route, drain old, stop old, remove old
+        drains: the gateway's count and the engine's own (/slots), at most 30s
   ~   Preset/precise   field_changed
         spec.sampling.temperature: 0.7 -> 0.2  # live
 

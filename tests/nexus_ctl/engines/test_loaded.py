@@ -112,3 +112,19 @@ def test_of_a_custom_engine_nothing_is_asked() -> None:
     custom = spec("custom", command=["serve", "{port}"])
     assert table.reads(custom) == ()
     assert said(custom, llama(model_alias="theirs")) == []
+
+
+@pytest.mark.parametrize(
+    ("declared", "path"),
+    [
+        (spec(), "/slots"),
+        (spec(server={"slots": False}), "/metrics"),
+        (spec(server={"slots": False, "metrics": False}), ""),
+        (spec("vllm"), "/metrics"),
+        (spec("vllm", args={"disable-log-stats": True}), ""),
+        (spec("custom", command=["serve"]), ""),
+    ],
+)
+def test_where_an_engine_says_what_it_works_on(declared: DeploymentSpec, path: str) -> None:
+    signal = table.busy(declared)
+    assert (signal.path if signal is not None else "") == path

@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from nexus_ctl.resources.busy import BusySignal
 from nexus_ctl.resources.launch import ReadyProbe
 from nexus_ctl.resources.replica import Health
 from nexus_ctl.runtimes.probe import MOST_BYTES, HttpProber
@@ -130,3 +131,31 @@ def test_ask_does_not_wait_for_an_answer_without_an_end() -> None:
         thread.start()
         assert HttpProber().ask(f"http://127.0.0.1:{listener.getsockname()[1]}", ["/props"], 0.2) == {}
         thread.join()
+
+
+SLOTS = BusySignal("/slots", flag="is_processing")
+
+
+def test_open_requests_are_what_the_engine_says() -> None:
+    with telling({"/slots": b'[{"is_processing": true}, {"is_processing": false}]'}) as (address, asked):
+        assert HttpProber().open_requests(address, SLOTS, 30) == 1
+    assert [line.split()[1] for line in asked] == ["/slots"]
+
+
+@pytest.mark.parametrize("answer", [b"not json", b"\xff", b'"' + b"x" * MOST_BYTES + b'"', b""])
+def test_open_requests_in_no_good_form_are_unknown(answer: bytes) -> None:
+    with telling({"/slots": answer}) as (address, _):
+        assert HttpProber().open_requests(address, SLOTS, 30) is None
+
+
+def test_open_requests_are_unknown_where_nobody_tells() -> None:
+    with telling({}) as (address, _):
+        assert HttpProber().open_requests(address, SLOTS, 30) is None
+    assert HttpProber().open_requests(address, SLOTS, 30) is None
+    assert HttpProber().open_requests("", SLOTS, 30) is None
+
+
+def test_an_engine_too_busy_to_answer_works_on_something() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        assert HttpProber().open_requests(address, SLOTS, 0.05) == 1
