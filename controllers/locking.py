@@ -7,11 +7,13 @@ that the manifest makes, is only made anew by who asks for an upgrade.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from controllers.image import named_by
 from controllers.model.requests import KIND as MODEL
+from controllers.model.requests import declared_request
 from nexus_ctl.errors import ActionError, UsageError
 from nexus_ctl.execution.world import World
 from nexus_ctl.resources.artifact import Progress, Request
@@ -24,8 +26,12 @@ Tell = Callable[[str, Progress], None]
 """`(model, how far its download is)`."""
 
 
-def relocked(world: World, stack: Stack, names: frozenset[str], *, upgrade: bool, tell: Tell) -> Lock:
+def relocked(
+    world: World, stack: Stack, names: frozenset[str], *, upgrade: bool, rebuilt: bool = False, tell: Tell
+) -> Lock:
     """The lock after `models lock`: of `names` (Models, or images as a Deployment names them), or of everything.
+
+    Builds are locked as they are here where nothing says otherwise; with `upgrade` or `rebuilt` whatever was locked.
 
     Raises UsageError for a name that is not declared, and what sources and registries raise.
     """
@@ -37,10 +43,13 @@ def relocked(world: World, stack: Stack, names: frozenset[str], *, upgrade: bool
         known = ", ".join(sorted(declared)) or "none"
         raise UsageError(f"no Model named {unknown[0]!r} is declared (there are: {known})", code="unknown-object")
     models = {name: entry for name, entry in old.models.items() if names or name in declared}
-    for name in sorted(declared & names if names else declared):
+    wanted = sorted(declared & names if names else declared)
+    for name in wanted:
         spec = stack.resources[Ref(MODEL, name)].spec
         if upgrade or old.of(name, spec) is None:
-            models[name] = _entry(world, stack, name, ask=upgrade, tell=tell)
+            before = old.models[name].builds if name in old.models else ()
+            models[name] = replace(_entry(world, stack, name, ask=upgrade, tell=tell), builds=before)
+    models |= _with_builds(world, stack, models, wanted, anew=upgrade or rebuilt)
     pulled = {name: digest for name, digest in old.images.items() if names or name in images or world.images is None}
     for name in sorted(images.keys() & names if names else images):
         if upgrade or name not in old.images:
@@ -56,6 +65,8 @@ def with_new(world: World, stack: Stack) -> Lock | None:
     for ref, resource in stack.resources.items():
         if ref.kind == MODEL and ref.name not in models and world.artifacts.find(_source_of(resource.spec)) is not None:
             models[ref.name] = _entry(world, stack, ref.name, ask=False, tell=lambda *_: None)
+    here = [name for name in models if _is_here(world, stack, name, models)]
+    models |= _with_builds(world, stack, models, here, anew=False)
     images = dict(stack.lock.images)
     for name in _images(world, stack).keys() - images.keys():
         local = world.images.image(name) if world.images is not None else None
@@ -65,14 +76,46 @@ def with_new(world: World, stack: Stack) -> Lock | None:
 
 def _entry(world: World, stack: Stack, name: str, *, ask: bool, tell: Tell) -> Locked:
     spec = stack.resources[Ref(MODEL, name)].spec
-    token = world.secret(spec.source.token.value_from) if spec.source.token is not None else None
-    commit, files = world.artifacts.contents(_source_of(spec), lambda step: tell(name, step), token, ask=ask)
+    commit, files = world.artifacts.contents(
+        _source_of(spec), lambda step: tell(name, step), _token(world, spec), ask=ask
+    )
     return Locked(asked(spec.source, stack.base_dir), files, commit)
 
 
 def _source_of(spec: ModelSpec) -> Request:
-    """What the lock pins: the source's own files. What is built of them follows from them."""
+    """The source's own files."""
     return Request(spec.source, spec.sha256)
+
+
+def _with_builds(
+    world: World, stack: Stack, models: Mapping[str, Locked], names: Iterable[str], *, anew: bool
+) -> Mapping[str, Locked]:
+    """The entries of `names` with what is built of their sources; `models` are all, since one may build on another."""
+    found = {}
+    for name in names:
+        spec, request = stack.resources[Ref(MODEL, name)].spec, _request(stack, name, models)
+        builds = world.artifacts.locked_builds(request, _token_if_any(world, spec), anew=anew) if request.steps else ()
+        found[name] = replace(models[name], builds=builds)
+    return found
+
+
+def _is_here(world: World, stack: Stack, name: str, models: Mapping[str, Locked]) -> bool:
+    return Ref(MODEL, name) in stack.resources and world.artifacts.find(_request(stack, name, models)) is not None
+
+
+def _request(stack: Stack, name: str, models: Mapping[str, Locked]) -> Request:
+    return declared_request(replace(stack, lock=Lock(models)), name)
+
+
+def _token_if_any(world: World, spec: ModelSpec) -> str | None:
+    try:
+        return _token(world, spec)
+    except ActionError:
+        return None  # what is here needs none; where the source must be asked, it says so
+
+
+def _token(world: World, spec: ModelSpec) -> str | None:
+    return world.secret(spec.source.token.value_from) if spec.source.token is not None else None
 
 
 def _images(world: World, stack: Stack) -> Mapping[str, Resource[Any]]:

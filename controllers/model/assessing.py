@@ -7,7 +7,7 @@ from nexus_ctl.planning.sizes import human_bytes
 from nexus_ctl.resources.artifact import Conversion, Upstream
 from nexus_ctl.resources.conditions import DRIFTED, Condition
 from nexus_ctl.resources.envelope import Ref, Resource
-from nexus_ctl.resources.lock import short
+from nexus_ctl.resources.lock import SHA256, short
 from nexus_ctl.resources.model import ModelSpec
 from nexus_ctl.resources.observed import ObservedModel
 
@@ -26,6 +26,8 @@ def assess(ref: Ref, desired: Resource[ModelSpec] | None, observed: ObservedMode
     )
     if observed.upstream is not None and observed.upstream.moved:
         conditions += (Condition(DRIFTED, "True", "RevisionMoved", upstream_line(observed.upstream)),)
+    if other := build_line(observed):
+        conditions += (Condition(DRIFTED, "True", "BuildDiffers", other),)
     columns = {"SIZE": human_bytes(artifact.size_bytes), "DIGEST": artifact.sha256[:12]}
     return Assessment(conditions, "READY" if pinned else "DOWNLOADED", columns)
 
@@ -59,6 +61,15 @@ def _built_words(observed: ObservedModel) -> tuple[str, ...]:
     """The conditions that tell of what is built."""
     steps = observed.request.steps if observed.request is not None else ()
     return tuple("Converted" if isinstance(step, Conversion) else "Quantized" for step in steps)
+
+
+def build_line(observed: ObservedModel) -> str:
+    """How what was built here differs from what the lock pins; "" where it does not, or the lock does not say."""
+    artifact, pinned = observed.artifact, observed.request.locked_build if observed.request is not None else None
+    if artifact is None or pinned is None or pinned.digest in ("", f"{SHA256}{artifact.sha256}"):
+        return ""
+    built = f"{pinned.words} came to {artifact.sha256[:7]} here"
+    return f"{built}; the lock pins {short(pinned.digest)}, which {pinned.tool} made"
 
 
 def upstream_line(seen: Upstream) -> str:

@@ -81,7 +81,11 @@ def _look_to_build(world: World, scene: Scene, request: Request, artifact: Artif
         told = f"{error.summary}: {error.detail}" + (f" ({' '.join(error.hint.split())})" if error.hint else "")
         return ObservedModel(request, artifact, error=told, inputs=inputs)
     origin = f"{request.steps[-1].words} of {_origin(inputs[0])}"
-    offer = Offer(request.identity_from(one.identity for one in inputs), forecast.size_bytes, origin)
+    if artifact is not None and not any(one.is_wanted for one in inputs):
+        identity = artifact.identity
+    else:
+        identity = request.identity_from(one.identity for one in inputs)
+    offer = Offer(identity, forecast.size_bytes, origin)
     return ObservedModel(request, artifact, None, offer, inputs=inputs, forecast=forecast)
 
 

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from controllers.base import Scene
-from controllers.model.assessing import source_of, upstream_line
+from controllers.model.assessing import build_line, source_of, upstream_line
 from controllers.removal import removal
 from nexus_ctl.planning.action import ConvertModel, FetchModel, PinModel, QuantizeModel, UnpinModel
-from nexus_ctl.planning.change import Change, Reason, Step, Verb, chain
+from nexus_ctl.planning.change import Change, PlannedBuild, Reason, Step, Verb, chain
 from nexus_ctl.planning.diff import compare
 from nexus_ctl.planning.plan import blocked
 from nexus_ctl.planning.sizes import human_bytes
-from nexus_ctl.resources.artifact import Pin, Quantization, Request
+from nexus_ctl.resources.artifact import Forecast, Pin, Quantization, Request
 from nexus_ctl.resources.envelope import Ref, Resource
 from nexus_ctl.resources.lock import short
 from nexus_ctl.resources.model import ModelSpec
@@ -32,6 +32,10 @@ def plan(ref: Ref, desired: Resource[ModelSpec] | None, observed: ObservedModel,
     if desired is None:
         return _release(ref, observed, scene)
     change = _provide(ref, desired, observed, scene)
+    other = build_line(observed)
+    if other:
+        way = f"to pin what is here: nexusctl models lock --rebuilt {ref.name}"
+        change = replace(change, drift=(*change.drift, f"{other}; unchanged; {way}"))
     return _with_upstream(change, observed, scene) if observed.upstream is not None else change
 
 
@@ -95,7 +99,20 @@ def _fetch(ref: Ref, desired: Resource[ModelSpec], observed: ObservedModel, pin:
         tuple(note for one in way for note in _notes(one)),
         download_bytes=sum(_missing(one) or 0 for one in way if not one.inputs),
         disk_bytes=sum(map(_disk_bytes, way)),
+        temporary_bytes=sum(map(_disk_bytes, way)) - _kept_bytes(way[-1]),
+        builds=tuple(_planned_builds(way)),
     )
+
+
+def _planned_builds(way: tuple[ObservedModel, ...]) -> Iterator[PlannedBuild]:
+    for one in way:
+        if one.forecast is not None and one.request is not None:
+            yield PlannedBuild(one.request.steps[-1].words, one.forecast)
+
+
+def _kept_bytes(last: ObservedModel) -> int:
+    """What of it the Model holds in the end."""
+    return _disk_bytes(last) if last.forecast is not None else _missing(last) or 0
 
 
 def _disk_bytes(observed: ObservedModel) -> int:
@@ -140,12 +157,23 @@ def _notes(observed: ObservedModel) -> tuple[str, ...]:
     if forecast is not None:
         bits = f", {forecast.bits_per_weight:.2f} bits per weight" if forecast.bits_per_weight is not None else ""
         words = observed.request.steps[-1].words
-        return (f"{words}: {human_bytes(forecast.size_bytes)}{bits}, by {forecast.tool}", *forecast.notes)
+        first = f"{words}: {human_bytes(forecast.size_bytes)}{bits}, by {forecast.tool}"
+        return (first, *_warnings(forecast), *forecast.notes)
     if observed.request.source.path is not None:
         return (f"verify {human_bytes(offer.size_bytes)} in place ({offer.origin})",)
     here = human_bytes(observed.partial_bytes)
     download = f"download {human_bytes(_missing(observed))} ({here} already here) from {offer.origin}"
     return (download, *_pinned(observed.request))
+
+
+def _warnings(forecast: Forecast) -> Iterator[str]:
+    """What makes a quantization wider or worse than its name says."""
+    if forecast.fallbacks:
+        count = sum(one.tensors for one in forecast.fallbacks)
+        ways = ", ".join(f"{one.tensors} {one.wanted} -> {one.type}" for one in forecast.fallbacks)
+        yield f"{count} of {forecast.tensors} tensors fall back, their rows do not divide: {ways}"
+    if forecast.quantized_before:
+        yield f"the source is quantized already ({', '.join(forecast.quantized_before)}): what that lost stays lost"
 
 
 def _pinned(request: Request) -> tuple[str, ...]:

@@ -19,29 +19,33 @@ from pathlib import Path
 
 from nexus_ctl import __version__
 from nexus_ctl.artifacts.bounded import run
+from nexus_ctl.artifacts.build_lock import hold_inputs, unlike
 from nexus_ctl.artifacts.disk import locked, look, move, need_room, sha256_of
 from nexus_ctl.artifacts.dry_run import base_of, files_of, predicted, tool_for
 from nexus_ctl.artifacts.gguf_header import read_file
 from nexus_ctl.artifacts.header_window import BadHeader
-from nexus_ctl.artifacts.memo import Memo
+from nexus_ctl.artifacts.memo import Memo, has_blob
 from nexus_ctl.artifacts.records import Built, Layout, Record, StoredFile
 from nexus_ctl.artifacts.source import Means
 from nexus_ctl.artifacts.tools import Job, Tool, threads
 from nexus_ctl.errors import IntegrityError, Retryable, Terminal
 from nexus_ctl.planning.sizes import human_bytes
 from nexus_ctl.resources.artifact import Artifact, BuildStep, Conversion, Progress, ProgressSink, Request
+from nexus_ctl.resources.lock import SHA256
 from nexus_ctl.resources.normal import digest
 from nexus_ctl.resources.weights import GgufHeader
 
 
 @dataclass(frozen=True, slots=True)
 class Builder:
-    """What a build works with; `find` is the cache's own."""
+    """What a build works with; `find` and `key` are the cache's own."""
 
     layout: Layout
     memo: Memo
     means: Means
     find: Callable[[Request], Artifact | None]
+    key: Callable[[Request], str]
+    """What a lock calls the recipe and the inputs of a request."""
 
     def build(self, request: Request, identity: str, progress: ProgressSink) -> Record:
         """See the port; the record of what is there then."""
@@ -52,21 +56,26 @@ class Builder:
                 hint="plan again:\n  nexusctl plan",
                 code="source-moved",
             )
+        hold_inputs(request, self.key(request))
+        pinned = self._pinned_result(request)
         tool = tool_for(request.steps[-1], self.means.environ)
+        name = request.locked_build.tool if pinned and request.locked_build is not None else tool.name
         built = Built(
-            address=digest([request.steps[-1].recipe, [one.sha256 for one in inputs], tool.words], 64),
+            address=digest([request.steps[-1].recipe, [one.sha256 for one in inputs], name], 64),
             inputs={one.key: there.sha256 for one, there in zip(request.inputs, inputs, strict=True)},
             recipe=request.steps[-1].recipe,
-            tool=tool.words,
+            tool=name,
         )
 
         def waiting() -> None:
             progress(Progress(_phase(request), 0, None))
 
         with locked(self.layout.lock(built.address), self.means.clock, waiting):
-            files = self._made_before(built) or self._make(request, inputs, built, tool, progress)
+            files = pinned or self._made_before(built) or self._make(request, inputs, built, tool, progress)
+            refusal = unlike(request, built.tool, files[0].sha256)
             record = Record(
-                key=request.key,
+                # what is refused is whole, so it is kept for who is not held to the lock; under no request's name
+                key=request.key if refusal is None else built.address,
                 request={"source": request.pinned, "sha256": request.sha256},
                 origin=f"{request.steps[-1].words} of {inputs[0].origin}",
                 identity=identity,
@@ -76,7 +85,19 @@ class Builder:
                 built=asdict(built),
             )
             self.layout.write_record(record)
+            if refusal is not None:
+                raise refusal
         return record
+
+    def _pinned_result(self, request: Request) -> tuple[StoredFile, ...]:
+        """The very result that the lock pins, where its bytes are here, whoever brought them."""
+        pinned = request.locked_build
+        if pinned is None or not pinned.digest or pinned.key != self.key(request):
+            return ()
+        sha256 = pinned.digest.removeprefix(SHA256)
+        if not has_blob(self.layout, self.memo, sha256):
+            return ()
+        return (StoredFile("model.gguf", sha256, self.layout.blob(sha256).stat().st_size),)
 
     def _here(self, request: Request) -> Artifact:
         found = self.find(request)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from nexus_ctl import __version__
 from nexus_ctl.artifacts import source_path, upstream
 from nexus_ctl.artifacts.address import display
+from nexus_ctl.artifacts.build_lock import against_lock, build_entry, build_key, hold_inputs, pinned_note
 from nexus_ctl.artifacts.collect import drop_unpinned, garbage
 from nexus_ctl.artifacts.disk import free_bytes, give_name, locked
 from nexus_ctl.artifacts.gguf_header import header_of
@@ -43,7 +44,7 @@ from nexus_ctl.resources.artifact import (
 )
 from nexus_ctl.resources.catalog import SPLIT
 from nexus_ctl.resources.launch import chosen
-from nexus_ctl.resources.lock import SHA256, LockedFile
+from nexus_ctl.resources.lock import SHA256, LockedBuild, LockedFile
 from nexus_ctl.resources.weights import GgufHeader
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class Cache:
 
     def _find_built(self, request: Request) -> Artifact | None:
         record = self.layout.read_record(request.key)
-        if record is None or record.built is None:
+        if record is None or record.built is None or request.bound not in ("", record.sha256):
             return None
         for one in request.inputs:
             there = self.find(one)
@@ -153,9 +154,13 @@ class Cache:
 
     def forecast(self, request: Request, token: str | None = None) -> Forecast:
         """See the port."""
-        from nexus_ctl.artifacts.dry_run import forecast
+        from nexus_ctl.artifacts.dry_run import forecast, tool_for
 
-        return forecast(request.steps[-1], self._base(request, token), self._means.environ)
+        key = self._build_key(request)
+        hold_inputs(request, key)
+        told = forecast(request.steps[-1], self._base(request, token), self._means.environ)
+        note = pinned_note(request, key, tool_for(request.steps[-1], self._means.environ).name)
+        return replace(told, notes=(*told.notes, *note))
 
     def _base(self, request: Request, token: str | None) -> Base | None:
         """What the last step works on: of what is here, else of what the source shows; None where it shows nothing."""
@@ -184,8 +189,48 @@ class Cache:
         if found is not None and found.identity == identity:
             return found
         return self._artifact(
-            Builder(self.layout, self._memo, self._means, self.find).build(request, identity, progress)
+            Builder(self.layout, self._memo, self._means, self.find, self._build_key).build(request, identity, progress)
         )
+
+    def locked_builds(self, request: Request, token: str | None = None, *, anew: bool) -> tuple[LockedBuild, ...]:
+        """See the port."""
+        found: list[LockedBuild] = []
+        for count in range(1, len(request.steps) + 1):
+            free = replace(request.locked, strict=False) if request.locked is not None else None
+            step = replace(request, steps=request.steps[:count], locked=free)
+            key = self._build_key(step)
+            if not key:
+                break
+            found.append(self._locked_build(step, key, token, anew=anew))
+        return tuple(found)
+
+    def _locked_build(self, request: Request, key: str, token: str | None, *, anew: bool) -> LockedBuild:
+        before = request.locked_build if request.locked_build and request.locked_build.key == key else None
+        if before is not None and before.digest and not anew:
+            return before
+        here, record = self.find(request), self.layout.read_record(request.key)
+        if here is not None and record is not None and record.built is not None:
+            return build_entry(request, key, record.built["tool"], here.size_bytes, here.sha256)
+        if before is not None:
+            return before
+        from nexus_ctl.artifacts.dry_run import forecast, tool_for
+
+        tool = tool_for(request.steps[-1], self._means.environ)
+        size = forecast(request.steps[-1], self._base(request, token), self._means.environ).size_bytes
+        return build_entry(request, key, tool.name, size)
+
+    def _build_key(self, request: Request) -> str:
+        return build_key(request, self._files)
+
+    def _files(self, request: Request) -> Mapping[str, LockedFile]:
+        """The files of a source as its lock says, else as they are here."""
+        if request.locked is not None:
+            return request.locked.files
+        if request.source.path is not None:
+            here = self.find(request)
+            return {"": LockedFile(here.size_bytes, SHA256 + here.sha256)} if here is not None else {}
+        record = self._record(request)
+        return delivered(record) if record is not None else {}
 
     def partial_bytes(self, request: Request) -> int:
         """See the port."""
@@ -279,12 +324,14 @@ class Cache:
 
     def verify(self, request: Request, progress: ProgressSink) -> tuple[Verdict, ...]:
         """See the port."""
-        if request.source.path is not None:
+        if request.source.path is not None and not request.steps:
             return (verify_path(Path(request.source.path), self._memo, request.wanted, progress),)
         with locked(self.layout.lock(request.key), self._means.clock):
             record, entry = self._record(request), request.locked if not request.steps else None
             wanted = entry.files if entry is not None else delivered(record) if record is not None else {}
-            return verify_blobs(self.layout, self._memo, record, wanted, progress)
+            found = verify_blobs(self.layout, self._memo, record, wanted, progress)
+        pinned = request.locked_build
+        return against_lock(found, pinned if pinned is not None and pinned.key == self._build_key(request) else None)
 
     def pins(self, instance: str, set_name: str) -> tuple[Pin, ...]:
         """See the port."""

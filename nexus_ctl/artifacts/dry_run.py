@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nexus_ctl.artifacts.converted import Folder, converted, local
@@ -18,7 +18,7 @@ from nexus_ctl.artifacts.lora import adapter
 from nexus_ctl.artifacts.mixture import mixture
 from nexus_ctl.artifacts.quantized import impossible, quantized
 from nexus_ctl.artifacts.tools import CONVERTER, Tool, find_tool
-from nexus_ctl.resources.artifact import Artifact, BuildStep, Conversion, Forecast
+from nexus_ctl.resources.artifact import Artifact, BuildStep, Conversion, Fallback, Forecast
 from nexus_ctl.resources.weights import TYPE_BY_NAME, GgufHeader
 
 
@@ -91,19 +91,10 @@ def forecast(step: BuildStep, base: Base | None, environ: Mapping[str, str]) -> 
         return Forecast(None, tool.words, None, ("its exact size is known once the source is here",))
     header = predicted(step, base)
     bits = 8 * header.weights_bytes / header.parameters
-    return Forecast(header.file_bytes, tool.words, bits, _notes(step, base, header))
-
-
-def _notes(step: BuildStep, base: Base, header: GgufHeader) -> tuple[str, ...]:
+    told = Forecast(header.file_bytes, tool.words, bits, tensors=len(header.tensors))
     if not isinstance(base, GgufHeader) or isinstance(step, Conversion):
-        return ()
-    notes = []
-    fallbacks = mixture(base, step.type, has_imatrix=step.imatrix is not None).fallbacks
-    if fallbacks:
-        ways = Counter(fallbacks.values())
-        told = ", ".join(f"{count} {old} -> {new}" for (old, new), count in sorted(ways.items()))
-        notes.append(f"{len(fallbacks)} of {len(header.tensors)} tensors fall back, their rows do not divide: {told}")
+        return told
+    ways = Counter(mixture(base, step.type, has_imatrix=step.imatrix is not None).fallbacks.values())
     again = {tensor.type for tensor in base.tensors if TYPE_BY_NAME[tensor.type].block > 1}
-    if again:
-        notes.append(f"the source is quantized already ({', '.join(sorted(again))}): what that lost stays lost")
-    return tuple(notes)
+    fallbacks = tuple(Fallback(old, new, count) for (old, new), count in sorted(ways.items()))
+    return replace(told, fallbacks=fallbacks, quantized_before=tuple(sorted(again)))

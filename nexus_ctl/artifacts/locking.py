@@ -40,6 +40,8 @@ def delivered(record: Record) -> Mapping[str, LockedFile]:
 
 def content_of(request: Request) -> str | None:
     """What `Artifact.sha256` of a request must be by its lock or declaration; None where nothing says."""
+    if request.steps:
+        return request.bound or None
     files = request.locked.files if request.locked is not None else {}
     hexes = [[name, file.digest.removeprefix(SHA256)] for name, file in sorted(files.items())]
     if len(files) < 2 or any(file.digest.startswith(GIT) for file in files.values()):

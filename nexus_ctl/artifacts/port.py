@@ -20,7 +20,7 @@ from nexus_ctl.resources.artifact import (
     Upstream,
     Verdict,
 )
-from nexus_ctl.resources.lock import LockedFile
+from nexus_ctl.resources.lock import LockedBuild, LockedFile
 from nexus_ctl.resources.weights import GgufHeader
 
 
@@ -67,6 +67,14 @@ class Artifacts(Protocol):
 
         Made before from the same inputs, by whichever stack: nothing is done. Waits while another process builds the
         same. Raises Retryable (an input is not here any more), Terminal, IntegrityError.
+        """
+        ...
+
+    def locked_builds(self, request: Request, token: str | None = None, *, anew: bool) -> tuple[LockedBuild, ...]:
+        """What a lock writes of each step of a locked `request`, as far as the content of all inputs is known.
+
+        An entry of the request's lock that is of the same recipe and inputs stays, with `anew` only where the result
+        is not here; otherwise what is here counts, and of what is not built yet the forecast. Raises as `forecast`.
         """
         ...
 

@@ -44,12 +44,19 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """`words` names it with its version, in plans and provenance. `memory_bytes` is what it takes to make a model, by
-    its header and the number of threads."""
+    """`name` holds its version and nothing of this machine: content addresses, provenance and locks name it so.
+    `memory_bytes` is what it takes to make a model, by its header and the number of threads."""
 
-    words: str
+    name: str
     command: Callable[[Job], Sequence[str]]
     memory_bytes: Callable[[GgufHeader, int], int]
+    place: str = ""
+    """Where it lies, where there may be several."""
+
+    @property
+    def words(self) -> str:
+        """For people who look at this machine."""
+        return f"{self.name} ({self.place})" if self.place else self.name
 
 
 def _convert(job: Job) -> list[str]:
@@ -87,7 +94,7 @@ def _program(path: str) -> Tool | None:
         matrix = ["--imatrix", job.imatrix] if job.imatrix else []
         return [found, "--allow-requantize", *matrix, job.sources[0], job.target, job.type, str(job.threads)]
 
-    return Tool(f"llama-quantize {_build_of(found, os.stat(found).st_mtime_ns)} ({found})", command, _whole_tensors)
+    return Tool(f"llama-quantize {_build_of(found, os.stat(found).st_mtime_ns)}", command, _whole_tensors, found)
 
 
 def _whole_tensors(header: GgufHeader, count: int) -> int:
@@ -118,5 +125,5 @@ def _package() -> Tool | None:
         matrix = ["--imatrix", job.imatrix] if job.imatrix else []
         return [*program, job.type, job.target, str(job.threads), *matrix, *job.sources]
 
-    words = f"ggml of xllamacpp {metadata.version('xllamacpp')}"
-    return Tool(words, command, lambda _, count: BASE_MEMORY_BYTES + count * THREAD_MEMORY_BYTES)
+    name = f"ggml of xllamacpp {metadata.version('xllamacpp')}"
+    return Tool(name, command, lambda _, count: BASE_MEMORY_BYTES + count * THREAD_MEMORY_BYTES)

@@ -45,14 +45,16 @@ def empty_stack() -> Stack:
 
 def locked_stack(files: Sequence[str], environment: str | None, *, whole: bool = False) -> Stack:
     """The same, held to its lock: for commands that change the world by it. Raises ManifestError where the lock cannot
-    be read, the manifests contradict it, or, when it must be `whole`, a model has no entry."""
+    be read, the manifests contradict it, or, when it must be `whole`, a model has no entry; its builds bind, then."""
+    from dataclasses import replace
+
     from nexus_ctl.errors import ManifestError
 
     stack = load_stack(files, environment)
     faults = [*stack.lock_faults, *(_missing_entries(stack) if whole else ())]
     if faults:
         raise ManifestError(faults)
-    return stack
+    return replace(stack, lock=replace(stack.lock, strict=True)) if whole and stack.lock is not None else stack
 
 
 def readable_lock(files: Sequence[str], environment: str | None) -> Stack:

@@ -55,7 +55,8 @@ def output_option(*forms: str) -> Callable[[CommandT], CommandT]:
 
 def locked_option(command: CommandT) -> CommandT:
     """`--locked`: nothing may be resolved anew."""
-    return click.option("--locked", is_flag=True, help="Refuse a model that nexus.lock has no entry for.")(command)
+    words = "Refuse a model that nexus.lock has no entry for, and a build that comes to other bytes than it pins."
+    return click.option("--locked", is_flag=True, help=words)(command)
 
 
 def lock_option(command: CommandT) -> CommandT:

@@ -1,4 +1,4 @@
-"""After an apply: the lock file, where there is one, gets an entry for what was brought without one."""
+"""After an apply: the lock file, where there is one, gets an entry for what was brought, and built, without one."""
 
 from __future__ import annotations
 
@@ -16,5 +16,6 @@ def keep_up(workspace: Workspace) -> None:
     stack = workspace.stack
     new = with_new(workspace.session.world, stack) if stack.lock is not None else None
     if new is not None and stack.lock is not None and lockfile.write(stack.lock_path, new):
-        added = sorted({*new.models, *new.images} - {*stack.lock.models, *stack.lock.images})
+        old = {**stack.lock.models, **stack.lock.images}
+        added = sorted(name for name, entry in {**new.models, **new.images}.items() if old.get(name) != entry)
         click.echo(f"{os.path.relpath(stack.lock_path)}: added {', '.join(added)}; review and commit it", err=True)

@@ -40,6 +40,8 @@ class SavedPlan:
     decisions: Mapping[str, str]
     """Per object, the digest of what is to be done to it; "" where nothing is."""
     verbs: Mapping[str, str]
+    locked: bool
+    """Held to the lock to the byte, as by `--locked`."""
 
     def check(self, plan: Plan) -> None:
         """Raises StalePlan, naming everything that moved, unless `plan` is what was saved."""
@@ -90,7 +92,7 @@ def _digest(change: Change, nodes: Sequence[str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def write(path: str, plan: Plan, files: Sequence[str], options: Options, store_revision: int) -> None:
+def write(path: str, plan: Plan, files: Sequence[str], options: Options, store_revision: int, *, locked: bool) -> None:
     """Save a plan. Raises UsageError where the file cannot be written."""
     found = decisions(plan)
     value = {
@@ -103,6 +105,7 @@ def write(path: str, plan: Plan, files: Sequence[str], options: Options, store_r
             "maxPrune": options.max_prune,
             "refresh": options.refresh,
             "adopt": options.adopt,
+            "locked": locked,
         },
         "inputs": {one.path: one.sha256 for one in plan.inputs},
         "decisions": found,
@@ -138,6 +141,7 @@ def read(path: str) -> SavedPlan:
             ),
             inputs=value["inputs"],
             decisions=value["decisions"],
+            locked=options.get("locked", False),
             verbs=refs | {one["ref"]: Verb.BLOCKED.value for one in value["plan"]["blocked"]},
         )
     except OSError as error:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,22 @@ import yaml
 
 from nexus_ctl.errors import Diagnostic, MachineError
 from nexus_ctl.manifest import files, nodes, source
-from nexus_ctl.manifest.nodes import Entry, Faults, Map, Node, Place, Scalar
+from nexus_ctl.manifest.nodes import Entry, Faults, Map, Node, Place, Scalar, Sequence
 from nexus_ctl.resources.declared import dotted
-from nexus_ctl.resources.lock import Lock, Locked, LockedFile, contradictions
+from nexus_ctl.resources.lock import Lock, Locked, LockedBuild, LockedFile, contradictions
 from nexus_ctl.resources.model import ModelSpec
+from nexus_ctl.resources.quantization import FILE_TYPES
 
-VERSION = 1
+VERSION, WITH_BUILDS = 1, 2
+"""What is written where no model is built, which older releases read as well; and where one is. Both are read."""
 HEADER = "# What the models and images of this stack are, to the byte. Commit it; `nexusctl models lock` writes it.\n"
 WAY_OUT = "take it back from version control, or remove it and run\nnexusctl models lock"
 _SHA256 = re.compile(r"sha256:[0-9a-f]{64}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|git:[0-9a-f]{40}")
+_KEY = re.compile(r"[0-9a-f]{64}")
+_TYPES = {"convert": re.compile(r"f32|f16|bf16"), "quantize": re.compile("|".join(FILE_TYPES))}
+"""The steps, and what each may make."""
+_TOOL = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,200}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
 _NAME = re.compile(r"(?!/)(?!.*(?:^|/)\.{0,2}(?:/|$))[^\x00-\x1f]+")
@@ -73,9 +79,9 @@ def parse(data: bytes, name: str, path: str, faults: Faults) -> LockFile:
             reader.bad(place, "not one mapping")
         return LockFile(Lock(), {})
     rows = reader.fields(top, place, "", {"version", "models", "images"}, {"version"})
-    if "version" in rows and reader.text(rows["version"], "version") != str(VERSION):
+    if "version" in rows and reader.text(rows["version"], "version") not in (str(VERSION), str(WITH_BUILDS)):
         detail = "written by a newer nexusctl, or by something else"
-        hint = f"this nexusctl reads version {VERSION}; use the one that wrote it"
+        hint = f"this nexusctl reads versions {VERSION} and {WITH_BUILDS}; use the one that wrote it"
         faults(reader.place(rows["version"]).fault("lock-version", detail, path="version", hint=hint))
         return LockFile(Lock(), {})
     listed = dict(reader.rows(rows.get("models"), "models"))
@@ -140,7 +146,8 @@ class _Reader:
 
     def model(self, entry: Entry, name: str) -> Locked | None:
         before, path = len(self.found), f"models.{name}"
-        rows = self.fields(entry.node, entry.key_place, path, {"source", "commit", "files"}, {"source", "files"})
+        known = {"source", "commit", "files", "builds"}
+        rows = self.fields(entry.node, entry.key_place, path, known, {"source", "files"})
         commit = self.text(rows["commit"], f"{path}.commit", _COMMIT) if "commit" in rows else ""
         within = self.rows(rows.get("files"), f"{path}.files")
         listed = {key: self._file(row, key, f"{path}.files") for key, row in within}
@@ -148,9 +155,30 @@ class _Reader:
             self.bad(rows["files"].key_place, "no file", f"{path}.files")
         if "source" in rows and not isinstance(rows["source"].node, Map):
             self.bad(self.place(rows["source"]), "wants an object", f"{path}.source")
+        builds = tuple(self._builds(rows["builds"], f"{path}.builds")) if "builds" in rows else ()
         if len(self.found) > before:
             return None
-        return Locked(nodes.plain(rows["source"].node, self.foreign), dict(sorted(listed.items())), commit)
+        return Locked(nodes.plain(rows["source"].node, self.foreign), dict(sorted(listed.items())), commit, builds)
+
+    def _builds(self, entry: Entry, path: str) -> Iterator[LockedBuild]:
+        if not isinstance(entry.node, Sequence):
+            self.bad(self.place(entry), "wants a list", path)
+            return
+        for number, node in enumerate(entry.node.items):
+            yield self._build(node, f"{path}[{number}]")
+
+    def _build(self, node: Node, path: str) -> LockedBuild:
+        rows = self.fields(node, node.place, path, {*_TYPES, "key", "tool", "size", "digest"}, {"key", "tool"})
+        steps = [step for step in _TYPES if step in rows]
+        if len(steps) != 1:
+            self.bad(node.place, f"exactly one of {', '.join(_TYPES)}", path)
+            return LockedBuild("", "", "", "")
+        forms = {steps[0]: _TYPES[steps[0]], "key": _KEY, "tool": _TOOL, "size": _SIZE, "digest": _SHA256}
+        said = {key: self.text(rows[key], f"{path}.{key}", form) for key, form in forms.items() if key in rows}
+        size = int(said["size"] or 0) if "size" in said else None
+        return LockedBuild(
+            steps[0], said[steps[0]], said.get("key", ""), said.get("tool", ""), size, said.get("digest", "")
+        )
 
     def _file(self, entry: Entry, name: str, path: str) -> LockedFile:
         if not _NAME.fullmatch(name):
@@ -180,6 +208,8 @@ def check(
 def _pinned(entry: Locked, field: tuple[str, ...]) -> str:
     if field == ("sha256",):
         return f"sha256 {entry.sha256}"
+    if field[0] in _TYPES:
+        return ", ".join(f"{build.step}.type {build.type!r}" for build in entry.builds)
     value: Any = {"source": entry.source}
     for key in field:
         value = value.get(key) if isinstance(value, Mapping) else None
@@ -189,7 +219,7 @@ def _pinned(entry: Locked, field: tuple[str, ...]) -> str:
 def text(lock: Lock) -> str:
     """The one text of a lock."""
     value: dict[str, Any] = {
-        "version": VERSION,
+        "version": WITH_BUILDS if any(entry.builds for entry in lock.models.values()) else VERSION,
         "models": {name: _entry(lock.models[name]) for name in sorted(lock.models)},
         "images": dict(sorted(lock.images.items())),
     }
@@ -200,7 +230,18 @@ def text(lock: Lock) -> str:
 def _entry(entry: Locked) -> dict[str, Any]:
     listed = {name: {"size": file.size_bytes, "digest": file.digest} for name, file in sorted(entry.files.items())}
     commit = {"commit": entry.commit} if entry.commit else {}
-    return {"source": _sorted(entry.source), **commit, "files": listed}
+    builds = {"builds": [_build(build) for build in entry.builds]} if entry.builds else {}
+    return {"source": _sorted(entry.source), **commit, "files": listed, **builds}
+
+
+def _build(build: LockedBuild) -> dict[str, Any]:
+    known = {"size": build.size_bytes, "digest": build.digest or None}
+    return {
+        build.step: build.type,
+        "key": build.key,
+        "tool": build.tool,
+        **{key: value for key, value in known.items() if value is not None},
+    }
 
 
 def _sorted(value: Any) -> Any:

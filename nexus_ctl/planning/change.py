@@ -13,6 +13,7 @@ from nexus_ctl.resources.memory import Estimate
 
 if TYPE_CHECKING:
     from nexus_ctl.planning.gap import Gap
+    from nexus_ctl.resources.artifact import Forecast
 
 
 class Verb(StrEnum):
@@ -80,6 +81,14 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedBuild:
+    """One step of what is built: its words, and what will come of it."""
+
+    step: str
+    forecast: Forecast
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """What is to be done to one resource, why, and how. `notes` are lines for people (bytes, strategy, gap)."""
 
@@ -95,6 +104,9 @@ class Change:
     download_bytes: int = 0
     disk_bytes: int = 0
     """What it takes of the model cache's disk while it lasts."""
+    temporary_bytes: int = 0
+    """Of those, what the Model does not hold in the end: what it is built from, an archive beside its member."""
+    builds: tuple[PlannedBuild, ...] = ()
     gap: Gap | None = None
     """Time without service; None when none is expected."""
     memory: Estimate | None = None

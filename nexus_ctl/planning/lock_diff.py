@@ -1,7 +1,7 @@
 """Two locks → what moved between them, what that downloads, and what it replaces. Pure.
 
 Called by `models diff`. The rule: files are told apart by digest alone, so a new commit with the same bytes moves
-nothing; a file that is here, or was in the old lock, is not downloaded.
+nothing; a file that is here, or was in the old lock, is not downloaded. Another build replaces who serves it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from nexus_ctl.engines import table as engines
 from nexus_ctl.resources.declared import Stack
 from nexus_ctl.resources.deployment import DeploymentSpec
 from nexus_ctl.resources.envelope import Ref
-from nexus_ctl.resources.lock import Lock, Locked, LockedFile
+from nexus_ctl.resources.lock import Lock, Locked, LockedBuild, LockedFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,20 @@ class FileMove:
 
 
 @dataclass(frozen=True, slots=True)
+class BuildMove:
+    """One build step that differs; None where it is not there."""
+
+    before: LockedBuild | None
+    after: LockedBuild | None
+
+    @property
+    def words(self) -> str:
+        """The step as it is by now: `quantize Q4_K_M`."""
+        found = self.after or self.before
+        return found.words if found is not None else ""
+
+
+@dataclass(frozen=True, slots=True)
 class Move:
     """One entry that differs. `before` and `after` are commits, or an image's digests; "" where there is none."""
 
@@ -35,6 +49,7 @@ class Move:
     before: str
     after: str
     files: tuple[FileMove, ...] = ()
+    builds: tuple[BuildMove, ...] = ()
     download_bytes: int = 0
     replaces: tuple[Ref, ...] = ()
     """Deployments of the stack whose replicas would be made anew."""
@@ -60,15 +75,33 @@ def _model(name: str, before: Locked | None, after: Locked | None, stack: Stack,
     new: Mapping[str, LockedFile] = after.files if after is not None else {}
     differ = [file for file in sorted(old.keys() | new.keys()) if old.get(file) != new.get(file)]
     known = here | {file.digest for file in old.values()}
+    builds = _builds(before, after)
+    makes_anew = _digests(old) != _digests(new) or any(map(_is_other, builds))
     return Move(
         ref=Ref("Model", name),
         verb=_verb(before, after),
         before=before.commit if before is not None else "",
         after=after.commit if after is not None else "",
         files=tuple(FileMove(file, old.get(file), new.get(file)) for file in differ),
+        builds=builds,
         download_bytes=sum(file.size_bytes for file in new.values() if file.digest not in known),
-        replaces=_users(stack, model=name) if before and after and _digests(old) != _digests(new) else (),
+        replaces=_users(stack, model=name) if before and after and makes_anew else (),
     )
+
+
+def _builds(before: Locked | None, after: Locked | None) -> tuple[BuildMove, ...]:
+    old = {build.step: build for build in before.builds} if before is not None else {}
+    new = {build.step: build for build in after.builds} if after is not None else {}
+    steps = dict.fromkeys((*new, *old))
+    return tuple(BuildMove(old.get(step), new.get(step)) for step in steps if old.get(step) != new.get(step))
+
+
+def _is_other(build: BuildMove) -> bool:
+    """Whether it is surely another result; of one that was never built nobody knows."""
+    if build.before is None or build.after is None:
+        return False
+    known = build.before.digest and build.after.digest
+    return build.before.digest != build.after.digest if known else build.before.key != build.after.key
 
 
 def _digests(files: Mapping[str, LockedFile]) -> list[str]:

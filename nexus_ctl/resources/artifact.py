@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from nexus_ctl.resources.lock import Locked
+from nexus_ctl.resources.lock import SHA256, Locked, LockedBuild
 from nexus_ctl.resources.model import Source
 from nexus_ctl.resources.normal import digest, normalise
 
@@ -100,9 +100,23 @@ class Request:
     def identity_from(self, inputs: Iterable[str]) -> str:
         """The identity of the result, from those of `inputs` in order: known before anything is built.
 
-        The tool is not in it: another release of it makes nothing anew.
+        The tool is not in it: another release of it makes nothing anew. The digest that binds the result is.
         """
-        return f"built:{digest([self.steps[-1].recipe, *inputs], 64)}"
+        bound = [self.bound] if self.bound else []
+        return f"built:{digest([self.steps[-1].recipe, *inputs, *bound], 64)}"
+
+    @property
+    def locked_build(self) -> LockedBuild | None:
+        """What the lock says of the last step."""
+        builds = self.locked.builds if self.locked is not None else ()
+        return builds[len(self.steps) - 1] if 0 < len(self.steps) <= len(builds) else None
+
+    @property
+    def bound(self) -> str:
+        """The SHA-256 that the last step's result must have; "" where nothing binds it."""
+        build = self.locked_build
+        strict = self.locked is not None and self.locked.strict
+        return build.digest.removeprefix(SHA256) if build is not None and strict else ""
 
     @property
     def wanted(self) -> str | None:
@@ -131,6 +145,15 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True)
+class Fallback:
+    """So many tensors whose rows do not divide into the blocks of `wanted`, and become `type` instead."""
+
+    wanted: str
+    type: str
+    tensors: int
+
+
+@dataclass(frozen=True, slots=True)
 class Forecast:
     """What a build step will make, before anything of it is there. Sizes are exact; None when the source shows no
     header before it is here."""
@@ -140,7 +163,11 @@ class Forecast:
     """What will do it, with its version, for people."""
     bits_per_weight: float | None
     notes: tuple[str, ...] = ()
-    """What a person should know before: tensors that fall back, a source that was quantized before."""
+    """What a person should know before, besides the figures."""
+    tensors: int | None = None
+    fallbacks: tuple[Fallback, ...] = ()
+    quantized_before: tuple[str, ...] = ()
+    """The quantized types that the source holds already: what those lost stays lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +219,8 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One file, read again from the first byte to the last. `state` is `ok`, `corrupt` or `missing`."""
+    """One file, read again from the first byte to the last. `state` is `ok`, `corrupt`, `missing`, or `differs`: whole,
+    but built to other bytes than the lock pins."""
 
     name: str
     path: str

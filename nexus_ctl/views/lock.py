@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from nexus_ctl.planning.lock_diff import FileMove, Move
+from nexus_ctl.planning.lock_diff import BuildMove, FileMove, Move
 from nexus_ctl.planning.sizes import human_bytes
 from nexus_ctl.resources.artifact import Verdict
-from nexus_ctl.resources.lock import LockedFile, short
+from nexus_ctl.resources.lock import LockedBuild, LockedFile, short
 from nexus_ctl.views.table import table
 
 SIGNS: Mapping[str, str] = {"added": "+", "removed": "-", "moved": "~"}
@@ -30,6 +30,8 @@ def _move(move: Move) -> Iterator[str]:
     yield f"{SIGNS[move.verb]} {move.ref}  {' -> '.join(ends)}".rstrip()
     for file in move.files:
         yield f"    {_sign(file)} {file.name}  {_sizes(file.before, file.after)}"
+    for build in move.builds:
+        yield f"    {_sign(build)} {build.words}  {_results(build)}"
     if move.ref.kind == "Model" and move.verb == "moved" and not move.files:
         yield "    the same files"
     if move.download_bytes:
@@ -38,8 +40,21 @@ def _move(move: Move) -> Iterator[str]:
         yield f"    replaces {', '.join(map(str, move.replaces))}"
 
 
-def _sign(file: FileMove) -> str:
-    return SIGNS["added" if file.before is None else "removed" if file.after is None else "moved"]
+def _sign(one: FileMove | BuildMove) -> str:
+    return SIGNS["added" if one.before is None else "removed" if one.after is None else "moved"]
+
+
+def _results(move: BuildMove) -> str:
+    """Digest, size and tool, old to new; what is the same on both sides once."""
+    ends = [one for one in (move.before, move.after) if one is not None]
+    told = (
+        [short(one.digest) or "not built yet" for one in ends],
+        [human_bytes(one.size_bytes) for one in ends],
+        [f"by {one.tool}" for one in ends],
+    )
+    changed = [" -> ".join(dict.fromkeys(words)) for words in told]
+    inputs = ["of other inputs"] if len({one.key for one in ends}) > 1 else []
+    return ", ".join([*changed, *inputs])
 
 
 def _sizes(before: LockedFile | None, after: LockedFile | None) -> str:
@@ -58,6 +73,10 @@ def moved_json(moves: Sequence[Move]) -> list[dict[str, Any]]:
                 {"name": file.name, "before": _file_json(file.before), "after": _file_json(file.after)}
                 for file in move.files
             ],
+            "builds": [
+                {"step": one.words, "before": _build_json(one.before), "after": _build_json(one.after)}
+                for one in move.builds
+            ],
             "downloadBytes": move.download_bytes,
             "replaces": [str(ref) for ref in move.replaces],
         }
@@ -67,6 +86,13 @@ def moved_json(moves: Sequence[Move]) -> list[dict[str, Any]]:
 
 def _file_json(file: LockedFile | None) -> dict[str, Any] | None:
     return {"sizeBytes": file.size_bytes, "digest": file.digest} if file is not None else None
+
+
+def _build_json(build: LockedBuild | None) -> dict[str, Any] | None:
+    if build is None:
+        return None
+    known = {"key": build.key, "tool": build.tool, "sizeBytes": build.size_bytes, "digest": build.digest or None}
+    return {"step": build.step, "type": build.type, **known}
 
 
 def verdicts_text(found: Mapping[str, Sequence[Verdict]]) -> str:
@@ -80,6 +106,8 @@ def verdicts_text(found: Mapping[str, Sequence[Verdict]]) -> str:
 
 
 def _digest(one: Verdict) -> str:
+    if one.state == "differs":
+        return f"{one.expected} locked, {one.found} built here"
     if one.state != "corrupt":
         return one.expected
     aside = f"; put aside in {one.aside}" if one.aside else ""

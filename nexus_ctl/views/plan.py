@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from nexus_ctl.planning.action import CreateReplica, subject
-from nexus_ctl.planning.change import SYMBOLS, Change, Reason, Verb
+from nexus_ctl.planning.change import SYMBOLS, Change, PlannedBuild, Reason, Verb
 from nexus_ctl.planning.plan import FORMAT_VERSION, Node, Plan
 from nexus_ctl.planning.sizes import human_bytes
 from nexus_ctl.resources.envelope import Ref
@@ -201,6 +201,8 @@ def _json(plan: Plan, change: Change, nodes: Sequence[Node], ids: Mapping[Ref, i
         "restarts": change.restarts,
         "downloadBytes": change.download_bytes,
         "diskBytes": change.disk_bytes,
+        "temporaryBytes": change.temporary_bytes,
+        "builds": [_build_json(one) for one in change.builds],
         "gap": str(change.gap or ""),
         "gapSeconds": {"usual": change.gap.usual_seconds, "atMost": change.gap.most_seconds} if change.gap else None,
         "memory": change.memory.to_json() if change.memory is not None else None,
@@ -217,6 +219,19 @@ def _json(plan: Plan, change: Change, nodes: Sequence[Node], ids: Mapping[Ref, i
             }
             for node in nodes
         ],
+    }
+
+
+def _build_json(one: PlannedBuild) -> dict[str, Any]:
+    forecast = one.forecast
+    return {
+        "step": one.step,
+        "tool": forecast.tool,
+        "resultBytes": forecast.size_bytes,
+        "bitsPerWeight": forecast.bits_per_weight,
+        "tensors": forecast.tensors,
+        "fallbacks": [{"from": way.wanted, "to": way.type, "tensors": way.tensors} for way in forecast.fallbacks],
+        "quantizedBefore": list(forecast.quantized_before),
     }
 
 

@@ -16,7 +16,7 @@ from nexus_ctl.artifacts.port import Artifacts
 from nexus_ctl.artifacts.source import Means, Patience
 from nexus_ctl.errors import IntegrityError, Retryable, Terminal
 from nexus_ctl.resources.artifact import Artifact, Pin, Progress, Quantization, Request
-from nexus_ctl.resources.lock import Locked, LockedFile
+from nexus_ctl.resources.lock import Locked, LockedBuild, LockedFile
 from nexus_ctl.resources.model import Source
 from tests.fakes.artifacts import FakeArtifacts
 from tests.fakes.clock import FakeClock
@@ -461,6 +461,81 @@ def test_what_is_built_is_kept_and_deleted_like_what_was_fetched(case: Case, mod
     assert case.cache.unpin(pin, delete_bytes=True) == made.size_bytes
     assert case.cache.find(request) is None
     assert case.cache.find(request.base) == base
+
+
+def with_build(request: Request, build: LockedBuild, *, strict: bool) -> Request:
+    """`request` held to a lock that says `build` of its last step."""
+    assert request.locked is not None
+    return replace(request, locked=replace(request.locked, builds=(build,), strict=strict))
+
+
+def test_a_build_is_locked_before_it_is_made_and_after(case: Case, model: bytes) -> None:
+    case.put(case.url("a.gguf"), model)
+    request = replace(pinned(case, case.url("a.gguf")), steps=(Quantization("Q8_0"),))
+    [ahead] = case.cache.locked_builds(request, anew=False)
+    assert (ahead.step, ahead.type, ahead.digest, bool(ahead.tool)) == ("quantize", "Q8_0", "", True)
+    case.cache.fetch(request.base, case.cache.resolve(request.base), ignore)
+    made = built(case, request)
+    [after] = case.cache.locked_builds(with_build(request, ahead, strict=False), anew=False)
+    assert after == replace(ahead, size_bytes=made.size_bytes, digest=f"sha256:{made.sha256}")
+    other = replace(request, steps=(Quantization("F16"),))
+    [another] = case.cache.locked_builds(with_build(other, after, strict=False), anew=False)
+    assert (another.digest, another.key != after.key) == ("", True)
+
+
+def test_a_locked_digest_is_kept_until_somebody_wants_what_is_here(case: Case, model: bytes) -> None:
+    case.put(case.url("a.gguf"), model)
+    request = replace(pinned(case, case.url("a.gguf")), steps=(Quantization("Q8_0"),))
+    before = replace(case.cache.locked_builds(request, anew=False)[0], tool="another 1", digest=f"sha256:{'a' * 64}")
+    held = with_build(request, before, strict=False)
+    assert case.cache.locked_builds(held, anew=True) == (before,), "nothing is here that could take its place"
+    case.cache.fetch(request.base, case.cache.resolve(request.base), ignore)
+    made = built(case, held)
+    assert case.cache.find(held) == made, "without --locked another result is told and not refused"
+    assert case.cache.locked_builds(held, anew=False) == (before,)
+    assert case.cache.locked_builds(held, anew=True)[0].digest == f"sha256:{made.sha256}"
+    [verdict] = case.cache.verify(held, ignore)
+    assert (verdict.state, verdict.expected, verdict.found) == ("differs", before.digest, f"sha256:{made.sha256}")
+
+
+def test_a_strict_lock_refuses_another_result_and_never_finds_it(case: Case, model: bytes) -> None:
+    case.put(case.url("a.gguf"), model)
+    request = replace(pinned(case, case.url("a.gguf")), steps=(Quantization("Q8_0"),))
+    entry = case.cache.locked_builds(request, anew=False)[0]
+    case.cache.fetch(request.base, case.cache.resolve(request.base), ignore)
+    wrong = with_build(request, replace(entry, tool="another 1", digest=f"sha256:{'a' * 64}"), strict=True)
+    for _ in range(2):
+        with pytest.raises(IntegrityError, match="which another 1 made") as caught:
+            built(case, wrong)
+        assert "nexusctl models lock --rebuilt" in caught.value.hint
+        assert entry.tool in caught.value.detail
+        assert case.cache.find(wrong) is None
+    assert case.cache.find(request) is None, "it is nobody's until somebody asks for it without a lock"
+    told: list[Progress] = []
+    free = built(case, request, told.append)
+    assert told == [], "it is not made a second time"
+    right = with_build(request, replace(entry, digest=f"sha256:{free.sha256}"), strict=True)
+    assert case.cache.find(right) == free, "locking what is here makes nothing anew"
+    assert free.identity not in (wrong.identity_from([""]), right.identity_from([""]))
+
+
+def test_a_strict_lock_of_other_inputs_is_refused_while_planning(case: Case, model: bytes) -> None:
+    case.put(case.url("a.gguf"), model)
+    request = replace(pinned(case, case.url("a.gguf")), steps=(Quantization("Q8_0"),))
+    entry = replace(case.cache.locked_builds(request, anew=False)[0], key="0" * 64, digest=f"sha256:{'a' * 64}")
+    with pytest.raises(IntegrityError, match="an input is another one"):
+        case.cache.forecast(with_build(request, entry, strict=True))
+    assert case.cache.forecast(with_build(request, entry, strict=False)).notes == ()
+
+
+def test_the_plan_is_told_what_is_pinned_and_by_whom_it_was_made(case: Case, model: bytes) -> None:
+    case.put(case.url("a.gguf"), model)
+    request = replace(pinned(case, case.url("a.gguf")), steps=(Quantization("Q8_0"),))
+    entry = replace(case.cache.locked_builds(request, anew=False)[0], digest=f"sha256:{'a' * 64}")
+    assert case.cache.forecast(with_build(request, entry, strict=False)).notes[-1] == "the lock pins aaaaaaa"
+    theirs = with_build(request, replace(entry, tool="another 1"), strict=True)
+    told = case.cache.forecast(theirs).notes[-1]
+    assert told == "the lock pins aaaaaaa, which another 1 made; any other is refused"
 
 
 def test_the_fake_can_be_copied(fake: Case) -> None:

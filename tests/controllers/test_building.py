@@ -10,10 +10,11 @@ from controllers.looking import Options
 from controllers.model.requests import declared_request
 from nexus_ctl.errors import Terminal
 from nexus_ctl.planning.change import Change
-from nexus_ctl.resources.artifact import Request
+from nexus_ctl.resources.artifact import Fallback, Forecast, Request
 from nexus_ctl.resources.declared import Stack
 from nexus_ctl.resources.envelope import Ref
 from nexus_ctl.resources.lock import Lock, Locked, LockedFile, asked
+from nexus_ctl.views.plan import to_json
 from tests.builders import a_deployment, a_model, a_resource, a_route, a_stack
 from tests.fakes.world import FakeWorld, offer
 
@@ -162,3 +163,44 @@ def test_the_base_of_an_adapter_is_the_one_that_is_locked() -> None:
     stack = replace(stack, lock=Lock({"smol": pinned}))
     _, base = declared_request(stack, "adapter").inputs
     assert (base.locked, base) == (pinned, declared_request(stack, "smol"))
+
+
+def test_the_plan_says_the_bytes_of_builds_to_programs_too() -> None:
+    world, stack = FakeWorld(), a_quantized()
+    offer(world, stack)
+    fallbacks = (Fallback("q4_k", "q5_0", 166), Fallback("q6_k", "q8_0", 14))
+    world.artifacts.told = Forecast(
+        500, "a tool 1.0", 6.17, tensors=272, fallbacks=fallbacks, quantized_before=("q4_1",)
+    )
+    [action] = [one for one in to_json(world.plan(stack))["actions"] if one["ref"] == "Model/smol"]
+    assert (action["downloadBytes"], action["diskBytes"], action["temporaryBytes"]) == (1000, 1500, 1000)
+    assert action["builds"] == [
+        {
+            "step": "quantize Q4_K_M",
+            "tool": "a tool 1.0",
+            "resultBytes": 500,
+            "bitsPerWeight": 6.17,
+            "tensors": 272,
+            "fallbacks": [
+                {"from": "q4_k", "to": "q5_0", "tensors": 166},
+                {"from": "q6_k", "to": "q8_0", "tensors": 14},
+            ],
+            "quantizedBefore": ["q4_1"],
+        }
+    ]
+    assert action["notes"][1:4] == [
+        "quantize Q4_K_M: 500 B, 6.17 bits per weight, by a tool 1.0",
+        "180 of 272 tensors fall back, their rows do not divide: 166 q4_k -> q5_0, 14 q6_k -> q8_0",
+        "the source is quantized already (q4_1): what that lost stays lost",
+    ]
+    world.apply(stack)
+    assert all(one["builds"] == [] for one in to_json(world.plan(stack))["actions"])
+
+
+def test_of_a_conversion_and_a_quantization_only_the_last_is_held() -> None:
+    spec = {"source": {"huggingFace": {"repo": "acme/model"}}, "convert": {}, "quantize": {"type": "Q4_K_M"}}
+    world, stack = FakeWorld(), a_stack(a_resource("Model", "smol", spec))
+    offer(world, stack)
+    change = change_of(world, stack)
+    assert [one.step for one in change.builds] == ["convert to GGUF, bf16", "quantize Q4_K_M"]
+    assert (change.disk_bytes, change.temporary_bytes) == (2000, 1500)

@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 
+from nexus_ctl.artifacts.build_lock import against_lock, build_entry, build_key, hold_inputs, pinned_note, unlike
 from nexus_ctl.errors import ActionError, IntegrityError, Retryable, Terminal
 from nexus_ctl.resources.artifact import (
     HEADROOM_BYTES,
@@ -26,7 +27,7 @@ from nexus_ctl.resources.artifact import (
     Upstream,
     Verdict,
 )
-from nexus_ctl.resources.lock import LockedFile
+from nexus_ctl.resources.lock import LockedBuild, LockedFile
 from nexus_ctl.resources.weights import GgufHeader
 
 
@@ -44,6 +45,11 @@ class FakeArtifacts:
         self.wrong: set[str] = set()
         self.built_from: dict[str, dict[str, str]] = {}
         """Of what was built: the digests of its inputs, by request."""
+        self.tool = "a tool 1.0"
+        """What builds; another one makes other bytes."""
+        self.made_by: dict[str, str] = {}
+        self.told: Forecast | None = None
+        """What every forecast says, if it is given."""
         self.commits: dict[str, str] = {}
         self.moved: dict[str, Upstream] = {}
         self.looks = 0
@@ -70,8 +76,9 @@ class FakeArtifacts:
     def find(self, request: Request) -> Artifact | None:
         if request.steps:
             now = {one.key: there.sha256 for one in request.inputs if (there := self.find(one)) is not None}
-            before = self.built_from.get(request.key, {})
-            return self.delivered.get(request.key) if now.items() <= before.items() else None
+            before, made = self.built_from.get(request.key, {}), self.delivered.get(request.key)
+            right = now.items() <= before.items() and made is not None and request.bound in ("", made.sha256)
+            return made if right else None
         if request.source.path is not None:
             there = self.sources.get(request.key)
             return there if there is not None and request.wanted in (None, there.sha256) else None
@@ -113,7 +120,32 @@ class FakeArtifacts:
     def forecast(self, request: Request, token: str | None = None) -> Forecast:
         if self.fail_next:
             raise self.fail_next.pop(0)
-        return Forecast(500, "a tool 1.0", 4.5)
+        key = build_key(request, self._files)
+        hold_inputs(request, key)
+        return self.told or Forecast(500, self.tool, 4.5, pinned_note(request, key, self.tool))
+
+    def locked_builds(self, request: Request, token: str | None = None, *, anew: bool) -> tuple[LockedBuild, ...]:
+        found: list[LockedBuild] = []
+        for count in range(1, len(request.steps) + 1):
+            free = replace(request.locked, strict=False) if request.locked is not None else None
+            step = replace(request, steps=request.steps[:count], locked=free)
+            key, here, before = build_key(step, self._files), self.find(step), step.locked_build
+            if not key:
+                break
+            stays = before is not None and before.key == key and (here is None or bool(before.digest and not anew))
+            now = (
+                build_entry(step, key, self.made_by[step.key], here.size_bytes, here.sha256)
+                if here is not None
+                else build_entry(step, key, self.tool, self.forecast(step).size_bytes)
+            )
+            found.append(before if stays and before is not None else now)
+        return tuple(found)
+
+    def _files(self, request: Request) -> Mapping[str, LockedFile]:
+        here = self.find(request)
+        if request.locked is not None:
+            return request.locked.files
+        return {"": LockedFile(here.size_bytes, f"sha256:{here.sha256}")} if here is not None else {}
 
     def build(self, request: Request, identity: str, progress: ProgressSink) -> Artifact:
         if (here := self.find(request)) is not None:
@@ -126,14 +158,21 @@ class FakeArtifacts:
             raise Retryable("a file that is to be built from is not in the cache any more")
         if request.identity_from(one.identity for one in found) != identity:
             raise Terminal("what is to be built from has changed", code="source-moved")
+        hold_inputs(request, build_key(request, self._files))
         digests = {one.key: there.sha256 for one, there in zip(request.inputs, found, strict=True)}
-        sha256 = hashlib.sha256(json.dumps([request.steps[-1].recipe, sorted(digests.values())]).encode()).hexdigest()
+        made_of = [request.steps[-1].recipe, sorted(digests.values()), self.tool]
+        sha256 = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
+        refusal = unlike(request, self.tool, sha256)
         if all(artifact.sha256 != sha256 for artifact in self.delivered.values()):
             self.builds += 1
             progress(Progress("quantize", 500, 500))
         origin = f"{request.steps[-1].words} of {found[0].origin}"
         made = Artifact(f"/cache/blobs/sha256-{sha256}", sha256, 500, identity, origin)
+        if refusal is not None:
+            self.delivered[f"{request.key} refused"] = made
+            raise refusal
         self.delivered[request.key], self.built_from[request.key] = made, digests
+        self.made_by[request.key] = self.tool
         return made
 
     def contents(
@@ -157,6 +196,14 @@ class FakeArtifacts:
         return Room("/cache", self.free_bytes, HEADROOM_BYTES, self.reclaimable_bytes if short else 0)
 
     def verify(self, request: Request, progress: ProgressSink) -> tuple[Verdict, ...]:
+        if request.steps:
+            found = self._verified(replace(request, locked=None, sha256=None))
+            pinned = request.locked_build
+            same = pinned is not None and pinned.key == build_key(request, self._files)
+            return against_lock(found, pinned if same else None)
+        return self._verified(request)
+
+    def _verified(self, request: Request) -> tuple[Verdict, ...]:
         here = self.sources.get(request.key) if request.source.path is not None else self.delivered.get(request.key)
         expected = request.wanted or (here.sha256 if here is not None else "")
         if here is None or not expected:

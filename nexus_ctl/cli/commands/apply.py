@@ -52,10 +52,10 @@ def command(
             raise UsageError("--plan carries out what was saved; it takes no selection", hint="leave the others out")
         plan = saved.read(plan_file)
         files, environment, options = plan.files, plan.environment or None, plan.options
-        manner = replace(manner, yes=True, environment=plan.environment)
+        manner, locked = replace(manner, yes=True, environment=plan.environment), locked or plan.locked
         check = plan.check
     stack = locked_stack(files, environment, whole=locked)
     with invocation.workspace(stack, invocation.command) as workspace:
         carry(invocation, workspace, stack, options, manner, asked_for=stack.resources, check=check)
-        if not manner.dry_run:
+        if not manner.dry_run and not locked:
             keep_up(workspace)

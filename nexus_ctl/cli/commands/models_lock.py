@@ -13,6 +13,7 @@ from nexus_ctl.cli.options import lock_option, stack_options
 @click.command("lock")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--upgrade", is_flag=True, help="Also move entries that stand to what their sources offer now.")
+@click.option("--rebuilt", is_flag=True, help="Pin what was built as it is here; sources stay as they are pinned.")
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 when the lock would change.")
 @stack_options
 @lock_option
@@ -22,6 +23,7 @@ def command(
     *,
     names: tuple[str, ...],
     upgrade: bool,
+    rebuilt: bool,
     check: bool,
     files: tuple[str, ...],
     environment: str | None,
@@ -31,7 +33,8 @@ def command(
 
     NAME is a Model, or an image as a Deployment names it; without one everything is pinned, and entries of what is no
     longer declared go. What is here is pinned as it is; what is not here as its source offers it now. Bytes are
-    brought only where a source states no digest of them.
+    brought only where a source states no digest of them. Of what is built the inputs, the tool and the size are pinned
+    at once, the digest as soon as it was built.
     """
     from controllers.locking import relocked
     from nexus_ctl.cli.inputs import readable_lock
@@ -42,7 +45,8 @@ def command(
     stack = readable_lock(files, environment)
     with invocation.workspace(stack, invocation.command) as workspace, workspace.lock(lock_timeout):
         tell = told_plainly(workspace.clock)
-        new = relocked(workspace.session.world, stack, frozenset(names), upgrade=upgrade, tell=tell)
+        world = workspace.session.world
+        new = relocked(world, stack, frozenset(names), upgrade=upgrade, rebuilt=rebuilt, tell=tell)
     changed = lockfile.text(new) != lockfile.text(stack.lock or Lock()) or stack.lock is None
     if changed and not check:
         lockfile.write(stack.lock_path, new)

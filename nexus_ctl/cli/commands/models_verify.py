@@ -21,7 +21,8 @@ def command(
     """Read the files of models again and tell which are not what they should be.
 
     They are held against nexus.lock, else against the digests they were proven by when they came. A corrupt file of the
-    cache is put aside and the next apply brings it again. Exits 1 when a file is corrupt or missing.
+    cache is put aside and the next apply brings it again. What was built here to other bytes than nexus.lock pins
+    differs. Exits 1 when a file is corrupt, missing or differs.
     """
     from controllers.model.requests import declared_request
     from nexus_ctl.cli.inputs import chosen_models, readable_lock
@@ -44,7 +45,12 @@ def command(
         click.echo(json.dumps(view.verdicts_json(found), indent=2, ensure_ascii=False))
     else:
         click.echo(view.verdicts_text(found), nl=False)
-    bad = [one for verdicts in found.values() for one in verdicts if one.state != "ok"]
+    states = [one.state for verdicts in found.values() for one in verdicts]
+    bad, other = len([state for state in states if state in ("corrupt", "missing")]), states.count("differs")
     if bad:
-        click.echo(f"{len(bad)} not as it should be; to bring it again, run\n  nexusctl apply", err=True)
-    return 1 if bad else 0
+        click.echo(f"{bad} not as it should be; to bring it again, run\n  nexusctl apply", err=True)
+    if other:
+        click.echo(
+            f"{other} built otherwise than locked; to pin what is here\n  nexusctl models lock --rebuilt", err=True
+        )
+    return 1 if bad or other else 0

@@ -50,6 +50,6 @@ def command(
     with invocation.workspace(stack, invocation.command) as workspace:
         plan = make_plan(workspace, stack, options, environment or "")[1]
         if out is not None:
-            saved.write(out, plan, files, options, workspace.store.revision())
+            saved.write(out, plan, files, options, workspace.store.revision(), locked=locked)
         show(workspace, plan, output)
     return 2 if detailed_exitcode and not plan.empty else 0

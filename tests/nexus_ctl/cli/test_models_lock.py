@@ -169,6 +169,108 @@ def test_a_model_that_never_came_is_missing(hub: CommandLine) -> None:
     assert hub("models", "verify", "smoll").code == 2
 
 
+QUANTIZED = HUB.replace("repo: acme/smol}}}", "repo: acme/smol}}, quantize: {type: Q4_K_M}}")
+
+
+def digest_in(line: CommandLine) -> str:
+    return lock_file(line).read_text().rpartition("digest: ")[2].strip()
+
+
+def test_what_is_built_is_locked_before_the_build_and_after_it(hub: CommandLine, write: Write) -> None:
+    write(QUANTIZED)
+    hub.ok("models", "lock")
+    text = lock_file(hub).read_text()
+    assert "version: 2\n" in text
+    assert "    builds:\n    - quantize: Q4_K_M\n" in text
+    assert text.endswith("      tool: a tool 1.0\n      size: 500\n"), "its digest is not known yet"
+    assert "nexus.lock: added smol; review and commit it" in hub.ok("apply").err
+    [row] = [one for one in hub.ok("models", "verify", "-o", "json").json() if one["model"] == "smol"]
+    assert (row["state"], row["expected"]) == ("ok", digest_in(hub))
+    text = lock_file(hub).read_text()
+    hub.ok("models", "lock")
+    hub.ok("apply", "--locked")
+    assert lock_file(hub).read_text() == text
+
+
+def test_a_lock_of_an_older_release_gets_its_builds_by_the_next_apply(hub: CommandLine, write: Write) -> None:
+    hub.ok("models", "lock")
+    assert "version: 1\n" in lock_file(hub).read_text()
+    write(QUANTIZED)
+    assert hub.ok("plan", "--locked").code == 0
+    hub.ok("apply", "--locked")
+    assert "builds" not in lock_file(hub).read_text(), "with --locked it is only read"
+    assert "added smol" in hub.ok("apply").err
+    assert digest_in(hub).startswith("sha256:")
+
+
+def test_another_tool_is_told_and_with_locked_refused(hub: CommandLine, write: Write) -> None:
+    write(QUANTIZED)
+    hub.ok("models", "lock")
+    hub.ok("apply")
+    before, text = digest_in(hub), lock_file(hub).read_text()
+    running = dict(hub.world.runtime.things)
+    hub.world.artifacts.delivered.clear()
+    hub.world.artifacts.tool = "a tool 2.0"
+    plan = hub.ok("plan", "--locked").out
+    assert f"the lock pins {before[7:14]}, which a tool 1.0 made; any other is refused" in plan
+    done = hub("apply", "--locked", "--yes")
+    assert done.code == 4
+    assert "model/smol failed" in done.out
+    assert "by a tool 2.0 came to sha256:" in done.err
+    assert f"the lock pins {before}, which a tool 1.0 made" in done.err
+    assert "nexusctl models lock --rebuilt" in done.err
+    assert hub.ok("get", "model/smol").out.splitlines()[1].split()[1] == "False"
+    assert dict(hub.world.runtime.things).keys() == running.keys()
+
+    assert hub.ok("apply", "--yes").code == 0, "who is not held to the lock may have it"
+    assert lock_file(hub).read_text() == text, "and the lock stays until a person moves it"
+    out = hub.ok("plan").out
+    assert "Model/smol  quantize Q4_K_M came to " in out
+    assert "to pin what is here: nexusctl models lock --rebuilt smol" in out
+    assert '"reason": "BuildDiffers"' in hub.ok("get", "models", "-o", "json").out
+    verdict = hub("models", "verify")
+    assert (verdict.code, "differs" in verdict.out, "1 built otherwise than locked" in verdict.err) == (1, True, True)
+
+    hub.ok("models", "lock")
+    assert lock_file(hub).read_text() == text
+    hub.ok("models", "lock", "--rebuilt")
+    assert digest_in(hub) != before
+    assert OLD_COMMIT in lock_file(hub).read_text()
+    diff = hub("models", "diff", "-", stdin=text)
+    assert diff.code == 1
+    assert (
+        f"    ~ quantize Q4_K_M  {before[7:14]} -> {digest_in(hub)[7:14]}, 500 B, by a tool 1.0 -> by a tool 2.0"
+        in diff.out
+    )
+    assert "replaces Deployment/chat" in diff.out
+    assert hub.ok("apply", "--locked").code == 0
+    assert hub.ok("models", "verify").code == 0
+
+
+def test_a_plan_that_was_saved_with_locked_is_carried_out_so(hub: CommandLine, write: Write) -> None:
+    write(QUANTIZED)
+    hub.ok("models", "lock")
+    hub.ok("apply")
+    hub.world.artifacts.delivered.clear()
+    hub.world.artifacts.tool = "a tool 2.0"
+    hub.ok("plan", "--locked", "--out", "plan.json")
+    done = hub("apply", "--plan", "plan.json")
+    assert (done.code, "by a tool 2.0 came to sha256:" in done.err) == (4, True)
+
+
+def test_another_recipe_than_locked_is_refused(hub: CommandLine, write: Write) -> None:
+    write(QUANTIZED)
+    hub.ok("models", "lock")
+    write(QUANTIZED.replace("Q4_K_M", "Q5_K_M"))
+    done = hub("plan")
+    assert done.code == 2
+    assert "spec.quantize.type" in done.err
+    assert "pins quantize.type 'Q4_K_M'" in done.err
+    hub.ok("models", "lock", "smol")
+    assert "quantize: Q5_K_M" in lock_file(hub).read_text()
+    assert hub.ok("plan").code == 0
+
+
 def test_diff_of_an_old_lock_with_the_present_one(hub: CommandLine) -> None:
     hub.ok("models", "lock")
     old = lock_file(hub).read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 from nexus_ctl.errors import Diagnostic
 from nexus_ctl.manifest import lock as lockfile
 from nexus_ctl.manifest.stack import load
-from nexus_ctl.resources.lock import Lock, Locked, LockedFile
+from nexus_ctl.resources.lock import Lock, Locked, LockedBuild, LockedFile, asked, contradictions
+from nexus_ctl.resources.model import ModelSpec
 
 SHA, OTHER, GIT, COMMIT = "sha256:" + "ab" * 32, "sha256:" + "cd" * 32, "git:" + "12" * 20, "1a2b3c4" + "0" * 33
 LOCK = Lock(
@@ -76,7 +78,18 @@ names = st.text(letters, min_size=1, max_size=20).filter(
 )
 commits = st.just("") | hexes.map(lambda text: text[:40]) | st.text("0123456789e", min_size=40, max_size=40)
 sources = st.fixed_dictionaries({"url": names.map("http://h/{}".format)})
-entries = st.builds(Locked, sources, st.dictionaries(names, files, min_size=1, max_size=3), commits)
+steps = st.tuples(st.just("convert"), st.sampled_from(["f32", "bf16"]))
+steps |= st.tuples(st.just("quantize"), st.sampled_from(["Q4_K_M", "IQ2_XS"]))
+builds = st.builds(
+    lambda step, key, tool, size, digest: LockedBuild(*step, key, tool, size, digest and f"sha256:{digest}"),
+    steps,
+    hexes,
+    names,
+    st.none() | st.integers(0, 2**62),
+    st.just("") | hexes,
+)
+several = st.lists(builds, max_size=2).map(tuple)
+entries = st.builds(Locked, sources, st.dictionaries(names, files, min_size=1, max_size=3), commits, several)
 locks = st.builds(
     Lock,
     st.dictionaries(names, entries, max_size=3),
@@ -101,7 +114,7 @@ def test_the_order_in_which_it_was_made_means_nothing() -> None:
     ("old", "new", "place", "code"),
     [
         ("version: 1\n", "", "nexus.lock:2:1", "bad-lock"),
-        ("version: 1", "version: 2", "nexus.lock:2:10", "lock-version"),
+        ("version: 1", "version: 3", "nexus.lock:2:10", "lock-version"),
         (f"commit: {COMMIT}", "commit: main", "nexus.lock:11:13", "bad-lock"),
         ("size: 22", "size: many", "nexus.lock:17:15", "bad-lock"),
         (f"digest: {GIT}", "digest: md5:12", "nexus.lock:18:17", "bad-lock"),
@@ -221,3 +234,74 @@ def test_each_environment_has_a_lock_of_its_own(tmp_path: Path, monkeypatch: pyt
     assert load().lock == LOCK
     prod = load(environment="prod")
     assert (prod.lock, prod.lock_faults, Path(prod.lock_path).name) == (None, (), "nexus.prod.lock")
+
+
+BUILT = LockedBuild("quantize", "Q4_K_M", "ef" * 32, "ggml of xllamacpp 1.0", 105, SHA)
+YET = LockedBuild("convert", "bf16", "ab" * 32, "nexusctl 0.1.0")
+BUILDS = f"""\
+    builds:
+    - convert: bf16
+      key: {"ab" * 32}
+      tool: nexusctl 0.1.0
+    - quantize: Q4_K_M
+      key: {"ef" * 32}
+      tool: ggml of xllamacpp 1.0
+      size: 105
+      digest: {SHA}
+"""
+
+
+def with_builds() -> tuple[Lock, str]:
+    models = {**LOCK.models, "tiny": replace(LOCK.models["tiny"], builds=(YET, BUILT))}
+    text = TEXT.replace("images:", f"{BUILDS}images:").replace("version: 1", "version: 2")
+    return Lock(models, LOCK.images), text
+
+
+def test_the_text_of_a_lock_with_what_is_built() -> None:
+    lock, text = with_builds()
+    assert lockfile.text(lock) == text
+    assert parsed(text) == (lock, [])
+    assert parsed(text.replace("version: 2", "version: 1"))[0] == lock
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        ("    - convert: bf16", "    - shrink: bf16", "nexus.lock:27:7"),
+        ("    - convert: bf16", "    - convert: q8_0", "nexus.lock:27:16"),
+        ("quantize: Q4_K_M", "quantize: Q4_K_XXL", "nexus.lock:30:17"),
+        ("      key: " + "ef" * 32, "      key: none", "nexus.lock:31:12"),
+        ("size: 105", "size: much", "nexus.lock:33:13"),
+        (f"      digest: {SHA}\nimages", f"      digest: {GIT}\nimages", "nexus.lock:34:15"),
+        (BUILDS, "    builds: none\n", "nexus.lock:26:13"),
+        (BUILDS, "    builds: [a word]\n", "nexus.lock:26:14"),
+    ],
+)
+def test_builds_that_are_not_ours_are_refused_where_they_are_wrong(old: str, new: str, place: str) -> None:
+    text = with_builds()[1]
+    assert old in text
+    _, faults = parsed(text.replace(old, new))
+    assert (str(faults[0].location), faults[0].code) == (place, "bad-lock")
+
+
+@pytest.mark.parametrize(
+    ("spec", "fields"),
+    [
+        ({"convert": {}, "quantize": {"type": "Q4_K_M"}}, ()),
+        ({"convert": {}, "quantize": {"type": "Q5_K_M"}}, (("quantize", "type"),)),
+        ({"convert": {"type": "f16"}, "quantize": {"type": "Q5_K_M"}}, (("convert", "type"), ("quantize", "type"))),
+        ({"quantize": {"type": "Q4_K_M"}}, (("convert",),)),
+        ({}, (("convert",), ("quantize",))),
+    ],
+)
+def test_steps_that_are_not_those_that_were_locked_are_contradictions(
+    spec: dict[str, object], fields: tuple[tuple[str, ...], ...]
+) -> None:
+    source = {"huggingFace": {"repo": "acme/m"}}
+    model = ModelSpec.model_validate({"source": source, **spec})
+    entry = Locked(asked(model.source, "/"), {"a": LockedFile(1, SHA)}, COMMIT, (YET, BUILT))
+    assert contradictions(entry, model) == fields
+    held = Lock({"m": entry}).of("m", model)
+    assert held is not None, "the source is held whatever is built of it"
+    assert held.builds == (() if fields else (YET, BUILT))
+    assert contradictions(replace(entry, builds=()), model) == (), "an entry of an older release says nothing of builds"

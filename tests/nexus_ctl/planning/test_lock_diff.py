@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nexus_ctl.planning.lock_diff import moves
-from nexus_ctl.resources.lock import Lock, Locked, LockedFile
+from nexus_ctl.resources.lock import Lock, Locked, LockedBuild, LockedFile
 from nexus_ctl.views.lock import moved_json, moved_text
 from tests.builders import a_deployment, a_model, a_stack
 
@@ -68,3 +68,32 @@ def test_an_image_that_moved_replaces_those_that_run_it() -> None:
     image = engines.launch(a_deployment().spec).image
     [move] = moves(Lock(images={image: A}), Lock(images={image: B}), STACK, frozenset())
     assert [str(ref) for ref in move.replaces] == ["Deployment/aside", "Deployment/chat"]
+
+
+def test_what_is_built_moves_by_its_result_else_by_its_inputs() -> None:
+    def built(*builds: LockedBuild) -> Lock:
+        return Lock({"qwen3": Locked({"url": "http://h/m"}, {"m": LockedFile(4, A)}, "", builds)})
+
+    ahead = LockedBuild("quantize", "Q4_K_M", "1" * 64, "a tool 1", 2 * GIB)
+    done = LockedBuild("quantize", "Q4_K_M", "1" * 64, "a tool 1", 2 * GIB, B)
+    other = LockedBuild("quantize", "Q4_K_M", "1" * 64, "a tool 2", 2 * GIB, C)
+    elsewhere = LockedBuild("quantize", "Q5_K_M", "2" * 64, "a tool 1", 3 * GIB)
+    [move] = moves(built(done), built(other), STACK, frozenset())
+    assert (move.download_bytes, [str(ref) for ref in move.replaces]) == (0, ["Deployment/chat"])
+    assert moved_json([move])[0]["builds"] == [
+        {
+            "step": "quantize Q4_K_M",
+            "before": {"step": "quantize", "type": "Q4_K_M", "key": "1" * 64, "tool": "a tool 1"}
+            | {"sizeBytes": 2 * GIB, "digest": B},
+            "after": {"step": "quantize", "type": "Q4_K_M", "key": "1" * 64, "tool": "a tool 2"}
+            | {"sizeBytes": 2 * GIB, "digest": C},
+        }
+    ]
+    [move] = moves(built(ahead), built(elsewhere), STACK, frozenset())
+    text = moved_text([move])
+    assert "    ~ quantize Q5_K_M  not built yet, 2.0 GiB -> 3.0 GiB, by a tool 1, of other inputs" in text
+    assert "replaces Deployment/chat" in text
+    [move] = moves(built(ahead), built(done), STACK, frozenset())
+    assert move.replaces == (), "that it was built at last moves nothing"
+    [move] = moves(built(), built(done), STACK, frozenset())
+    assert "    + quantize Q4_K_M  bbbbbbb, 2.0 GiB, by a tool 1" in moved_text([move])

@@ -109,8 +109,8 @@ def test_json_is_stable() -> None:
         "onChange": "replace", "source": "config", "detail": "",
     }  # fmt: skip
     assert list(found["actions"][0]) == [
-        "id", "ref", "action", "reasons", "dependsOn", "notes", "restarts", "downloadBytes", "diskBytes", "gap",
-        "gapSeconds", "memory", "placements", "destroysData", "untouched", "steps",
+        "id", "ref", "action", "reasons", "dependsOn", "notes", "restarts", "downloadBytes", "diskBytes",
+        "temporaryBytes", "builds", "gap", "gapSeconds", "memory", "placements", "destroysData", "untouched", "steps",
     ]  # fmt: skip
     assert found["actions"][0]["steps"] == [
         {"id": 0, "action": "StartReplica", "subject": "prod-chat-0-abcdef01", "needs": [], "rescues": None}
