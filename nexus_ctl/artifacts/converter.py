@@ -4,7 +4,8 @@
 
 Paths without a name are the model that an adapter changes, all its shards. Started by `build` through `bounded`. What
 goes where was decided by `converted`, for an adapter by `lora`; here numbers are widened or narrowed (to the nearest,
-ties to even) and, for the Llama family, the rows of queries and keys are put into llama.cpp's order.
+ties to even), rows of queries and keys are put into llama.cpp's order where the family wants it, norms are raised where
+it keeps them lowered, and experts are put one behind the other.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nexus_ctl.artifacts.converted import Origin, converted, local
+from nexus_ctl.artifacts.converted import Origin, Slab, converted
+from nexus_ctl.artifacts.folder import local
 from nexus_ctl.artifacts.gguf_header import read_file
 from nexus_ctl.artifacts.lora import adapter
 from nexus_ctl.artifacts.quantized import padded
-from nexus_ctl.resources.weights import Tensor, merge_shards
+from nexus_ctl.resources.weights import merge_shards
 
 CHUNK_ELEMENTS = 1 << 22
 _STORED: Mapping[str, np.dtype[Any]] = {"f32": np.dtype("<f4"), "f16": np.dtype("<f2"), "bf16": np.dtype("<u2")}
@@ -38,23 +40,29 @@ def main(kind: str, target: str, *named: str) -> None:
     with open(target, "xb") as out:
         out.write(plan.front)
         for tensor in plan.header.tensors:
-            origin = plan.origins[tensor.name]
-            for piece in _pieces(files[origin.file], origin, tensor):
+            for piece in _pieces(files, plan.origins[tensor.name], tensor.type):
                 out.write(piece)
             out.write(bytes(padded(tensor.size_bytes) - tensor.size_bytes))
         out.flush()
         os.fsync(out.fileno())
 
 
-def _pieces(path: Path, origin: Origin, tensor: Tensor) -> Iterator[bytes]:
+def _pieces(files: Mapping[str, Path], origin: Origin, kind: str) -> Iterator[bytes]:
     """The tensor's bytes in its new type, some rows at a time."""
-    width = tensor.dims[0]
-    rows, columns = (tensor.elements // width, width) if len(tensor.dims) > 1 else (width, 1)
-    before = np.memmap(path, _STORED[origin.type], "r", origin.begin, (rows, columns))
-    order = _rows_for(origin.heads, rows) if origin.heads else np.arange(rows)
-    step = max(CHUNK_ELEMENTS // columns, 1)
-    for first in range(0, rows, step):
-        yield _retyped(before[order[first : first + step]], origin.type, tensor.type).tobytes()
+    for part in origin:
+        if isinstance(part, Slab):
+            yield from _rows(files[part.file], part, kind)
+        else:
+            yield np.array(part, _STORED[kind]).tobytes()
+
+
+def _rows(path: Path, slab: Slab, kind: str) -> Iterator[bytes]:
+    before = np.memmap(path, _STORED[slab.type], "r", slab.begin, (slab.rows, slab.columns))
+    order = _rows_for(slab.heads, slab.rows) if slab.heads else np.arange(slab.rows)
+    step = max(CHUNK_ELEMENTS // slab.columns, 1)
+    for first in range(0, slab.rows, step):
+        made = _retyped(before[order[first : first + step]], slab.type, kind)
+        yield (made + np.float32(slab.plus) if slab.plus else made).tobytes()
 
 
 def _rows_for(heads: int, rows: int) -> NDArray[np.int64]:

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nexus_ctl.artifacts.converted import Folder, converted, local
+from nexus_ctl.artifacts.converted import converted
 from nexus_ctl.artifacts.converted import impossible as not_convertible
+from nexus_ctl.artifacts.folder import Folder, local
 from nexus_ctl.artifacts.gguf_header import header_of
 from nexus_ctl.artifacts.lora import adapter
 from nexus_ctl.artifacts.mixture import mixture

@@ -35,11 +35,12 @@ def head(tensors: int, keys: int) -> bytes:
     return _HEAD.pack(b"GGUF", 3, tensors, keys)
 
 
-Written = int | float | bool | str | Sequence[int] | Sequence[str]
+Written = int | float | bool | str | Sequence[int] | Sequence[float] | Sequence[str]
 
 
 def entry(key: str, value: Written) -> bytes:
-    """An entry: a whole number as u32, a fraction as f32, a truth, a text, a list of texts, or of numbers as i32."""
+    """An entry: a whole number as u32, a fraction as f32, a truth, a text, a list of texts, of fractions as f32, or of
+    whole numbers as i32."""
     name = _text(key)
     match value:
         case bool():
@@ -51,10 +52,12 @@ def entry(key: str, value: Written) -> bytes:
         case str():
             return name + _U32.pack(_STRING) + _text(value)
     texts = [one for one in value if isinstance(one, str)]
-    if texts:
+    if len(texts) == len(value):
         return b"".join((name, _U32.pack(_ARRAY), _U32.pack(_STRING), _U64.pack(len(texts)), *map(_text, texts)))
-    numbers = pack(f"<{len(value)}i", *value)
-    return b"".join((name, _U32.pack(_ARRAY), _U32.pack(5), _U64.pack(len(value)), numbers))
+    kind, form = (6, "f") if isinstance(value[0], float) else (5, "i")
+    return b"".join(
+        (name, _U32.pack(_ARRAY), _U32.pack(kind), _U64.pack(len(value)), pack(f"<{len(value)}{form}", *value))
+    )
 
 
 def _text(value: str) -> bytes:

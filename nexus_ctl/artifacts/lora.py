@@ -15,7 +15,9 @@ from math import prod
 from typing import Any
 
 from nexus_ctl.artifacts import safetensors_header
-from nexus_ctl.artifacts.converted import ARCHITECTURES, WIDTHS, Converted, Folder, Origin, assembled, refused, renamed
+from nexus_ctl.artifacts.architectures import FAMILIES
+from nexus_ctl.artifacts.converted import WIDTHS, Converted, Origin, Slab, assembled, place_of, refused
+from nexus_ctl.artifacts.folder import Folder
 from nexus_ctl.artifacts.gguf_bytes import Written
 from nexus_ctl.artifacts.mixture import walk_order
 from nexus_ctl.resources.quantization import ALL_F32, FILE_TYPES
@@ -30,6 +32,13 @@ _REFUSED = (
 """Settings that make an adapter more than `alpha / rank * B A` on plain matrices; all are off when left out."""
 _BEGINNINGS = (None, True, False, "gaussian", "eva")
 """Values of `init_lora_weights` that leave the model's own weights as they are."""
+_INNER: Mapping[str, Mapping[str, str]] = {
+    architecture: {
+        key: name for one in FAMILIES.values() if one.architecture == architecture for key, name in one.inner.items()
+    }
+    for architecture in {one.architecture for one in FAMILIES.values()}
+}
+_TURNED = {one.architecture for one in FAMILIES.values() if one.turned}
 _PAIR = re.compile(r"base_model\.model\.(.+)\.lora_(A|B)\.weight")
 
 
@@ -45,9 +54,8 @@ def adapter(folder: Folder, model: GgufHeader, kind: str) -> Converted:
 def _adapter(folder: Folder, model: GgufHeader, kind: str) -> Converted:
     if CONFIG not in folder.files or WEIGHTS not in folder.files:
         raise ValueError(f"{CONFIG} and {WEIGHTS} must be among the files")
-    if model.architecture not in ARCHITECTURES.values():
-        known = ", ".join(sorted(set(ARCHITECTURES.values())))
-        raise ValueError(f"the model that it changes is {model.architecture}, not one of {known}")
+    if model.architecture not in _INNER:
+        raise ValueError(f"the model that it changes is {model.architecture}, not one of {', '.join(sorted(_INNER))}")
     config = json.loads(folder.whole(CONFIG))
     _check(config)
     origins, tensors = _tensors(folder, model, config["r"], kind)
@@ -88,16 +96,17 @@ def _tensors(folder: Folder, model: GgufHeader, rank: int, kind: str) -> tuple[d
         found = _PAIR.fullmatch(one.name)
         if found is None:
             raise ValueError(f"{one.name} is no half of a pair of matrices")
-        place, role = renamed(f"{found[1]}.weight")
+        there = place_of(f"{found[1]}.weight", _INNER[model.architecture])
+        place = there.names[0]
         name = f"{place}.lora_{found[2].lower()}"
-        if not role or len(places.get(place, ())) != 2:
+        if not there.role or len(there.names) > 1 or len(places.get(place, ())) != 2:
             raise ValueError(f"it changes {place}, which the model does not have, or which is not changed here")
         width, height = places[place]
         wanted = (rank, width) if found[2] == "A" else (height, rank)
         if one.dims != wanted or one.type not in WIDTHS:
             raise ValueError(f"{one.name} is {one.dims} of {one.type}; for this model it must be {wanted}")
-        turned = _heads(model, role) if found[2] == "B" else 0
-        origins[name] = Origin(WEIGHTS, begin, one.type, turned)
+        turned = _heads(model, there.role) if found[2] == "B" else 0
+        origins[name] = (Slab(WEIGHTS, begin, one.type, *one.dims, heads=turned),)
         dims = tuple(reversed(one.dims))
         tensors.append(Tensor(name, dims, kind, prod(dims) * TYPE_BY_NAME[kind].block_bytes))
         begin += one.size_bytes
@@ -111,7 +120,7 @@ def _tensors(folder: Folder, model: GgufHeader, rank: int, kind: str) -> tuple[d
 def _heads(model: GgufHeader, role: str) -> int:
     """For how many heads the rows of this matrix are put into llama.cpp's order; 0 = they stay."""
     keys = {"attn_q": ("head_count",), "attn_k": ("head_count_kv", "head_count")}.get(role, ())
-    if model.architecture != "llama" or not keys:
+    if model.architecture not in _TURNED or not keys:
         return 0
     heads = next((value for key in keys if (value := model.field(f"attention.{key}")) is not None), None)
     if type(heads) is not int:

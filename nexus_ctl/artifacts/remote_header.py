@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nexus_ctl.artifacts.address import display
-from nexus_ctl.artifacts.converted import Folder
+from nexus_ctl.artifacts.folder import Folder
 from nexus_ctl.artifacts.gguf_header import HeaderRead, read_header
 from nexus_ctl.artifacts.header_window import BadHeader, Read
 from nexus_ctl.artifacts.source import Means, Parcel

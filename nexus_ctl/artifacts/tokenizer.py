@@ -1,94 +1,167 @@
-"""A `tokenizer.json` as GGUF metadata: the tokens, what they are, the merges, and by which rule text is cut before.
+"""A model's tokenizer as GGUF metadata: tokens, what they are, special ones, and what is put before and after a text.
 
-Called by the conversion, on byte-level BPE alone. llama.cpp knows the rule of cutting by a name; the name is found by
-the rule itself, and a rule that is not in the table is refused, since a wrong one answers plausibly and badly.
-Source of the names: llama.cpp, src/llama-vocab.cpp; of the rules: the published tokenizers of these models.
+Called by the conversion. A `tokenizer.model` is SentencePiece's and goes first; a `tokenizer.json` is one of two kinds,
+byte-level BPE (`byte_level`) or SentencePiece's in another dress (`pieces`). Added tokens stand in any of three files.
+Source of the keys: GGUF's specification; of who says what: llama.cpp's conversion and transformers' files.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from nexus_ctl.artifacts import byte_level
+from nexus_ctl.artifacts.folder import Folder
 from nexus_ctl.artifacts.gguf_bytes import Written
+from nexus_ctl.artifacts.pieces import (
+    BYTE,
+    CONTROL,
+    NORMAL,
+    SPACE,
+    UNKNOWN,
+    UNUSED,
+    USER_DEFINED,
+    Pieces,
+    of_merges,
+    of_model,
+)
 
-NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
-"""What a token is. Source: llama.h, enum llama_token_attr as files number it."""
-
-_WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s| ?[^\s\p{L}\p{N}]+[\r\n]*|"
-_SPACES = r"\s*[\r\n]+|\s+(?!\S)|\s+"
-CUTS: Mapping[tuple[str, ...], str] = {
-    ("ByteLevel+regex",): "gpt-2",
-    ("Digits", "ByteLevel+regex"): "smollm",
-    ((_WORDS % "{1,3}") + _SPACES, "ByteLevel"): "llama-bpe",
-    ((_WORDS % "") + _SPACES, "ByteLevel"): "qwen2",
-}
-"""The steps that cut a text, and what llama.cpp calls them together."""
+FILES = ("tokenizer.model", "tokenizer.json")
+"""Either of them must be among the files."""
+ADDED_SCORE = -1000.0
 _SPECIAL = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
 
 
-def entries_of(tokenizer: bytes, config: bytes, template: bytes, vocabulary: int) -> dict[str, Written]:
-    """The metadata under `tokenizer.`; `config` is `tokenizer_config.json`, `template` a chat template of its own.
+@dataclass(frozen=True, slots=True)
+class Added:
+    """A token that was put in beside the trained ones. `greedy`: it takes the spaces after it."""
 
-    `vocabulary` is how many rows the embedding has. Raises ValueError for what cannot be said in GGUF.
+    text: str
+    special: bool
+    greedy: bool
+
+
+def entries_of(folder: Folder, config: Mapping[str, Any], vocabulary: int) -> dict[str, Written]:
+    """The metadata under `tokenizer.`; `vocabulary` is how many rows the embedding has.
+
+    Raises ValueError for what cannot be said in GGUF.
     """
-    told, settings = json.loads(tokenizer), json.loads(config) if config else {}
-    model = told["model"]
-    if model.get("type") != "BPE" or model.get("byte_fallback"):
+    told, settings = folder.table("tokenizer.json"), folder.table("tokenizer_config.json")
+    added = {number: one for number, one in added_tokens(folder).items() if number < vocabulary}
+    model, made = told.get("model") or {}, folder.whole("tokenizer.model")
+    if made or model.get("byte_fallback"):
+        pieces = of_model(made) if made else of_merges(model, told)
+        texts, found = _pieces(pieces, added, settings, vocabulary)
+        named: Mapping[str, int] = pieces.special
+    elif model.get("type") == "BPE":
+        texts, found = _byte_level(told, added, vocabulary)
+        named = {}
+    else:
         raise ValueError(
-            f"a tokenizer of type {model.get('type')} with byte fallback; only byte-level BPE is converted"
+            f"tokenizer.json: model.type is {model.get('type')}; BPE is converted, of bytes or SentencePiece's"
         )
-    added = {one["id"]: one for one in told.get("added_tokens", [])}
-    by_id = {number: token for token, number in model["vocab"].items()} | {
-        n: one["content"] for n, one in added.items()
-    }
-    if max(by_id) >= vocabulary:
-        raise ValueError(f"the tokenizer has more tokens than the model's {vocabulary}")
-    merges = [one if isinstance(one, str) else " ".join(one) for one in model["merges"]]
-    numbers = {token: number for number, token in by_id.items()}
-    found: dict[str, Written] = {
-        "tokenizer.ggml.model": "gpt2",
-        "tokenizer.ggml.pre": _cut(told.get("pre_tokenizer") or {}),
-        "tokenizer.ggml.tokens": [by_id.get(number, f"[PAD{number}]") for number in range(vocabulary)],
-        "tokenizer.ggml.token_type": [_kind(number, by_id, added) for number in range(vocabulary)],
-        "tokenizer.ggml.merges": merges,
-    }
-    for key, name in _SPECIAL.items():
-        token = settings.get(key)
-        text = token.get("content") if isinstance(token, dict) else token
-        if text in numbers:
-            found[f"tokenizer.ggml.{name}_token_id"] = numbers[text]
-    for key, name in (("add_bos_token", "add_bos_token"), ("add_eos_token", "add_eos_token")):
-        if isinstance(settings.get(key), bool):
-            found[f"tokenizer.ggml.{name}"] = settings[key]
-    chat = template.decode() or settings.get("chat_template")
-    if isinstance(chat, str):
-        found["tokenizer.chat_template"] = chat
+    numbers = {text: number for number, text in reversed(texts.items())}
+    special = _special(settings, config, numbers, {name: at for name, at in named.items() if at < vocabulary})
+    return found | special | _around(told, settings) | _template(folder, settings)
+
+
+def added_tokens(folder: Folder) -> Mapping[int, Added]:
+    """By number; the file that says most of a token has the last word."""
+    found: dict[int, Added] = {}
+    for text, number in folder.table("added_tokens.json").items():
+        found[int(number)] = Added(str(text), False, False)
+    for number, one in (folder.table("tokenizer_config.json").get("added_tokens_decoder") or {}).items():
+        found[int(number)] = Added(one["content"], bool(one.get("special")), bool(one.get("rstrip")))
+    for one in folder.table("tokenizer.json").get("added_tokens") or []:
+        found[int(one["id"])] = Added(one["content"], bool(one.get("special")), bool(one.get("rstrip")))
     return found
 
 
-def _kind(number: int, by_id: Mapping[int, str], added: Mapping[int, Mapping[str, Any]]) -> int:
-    if number not in by_id:
-        return UNUSED
-    if number not in added:
-        return NORMAL
-    return CONTROL if added[number].get("special") else USER_DEFINED
+def _pieces(
+    pieces: Pieces, added: Mapping[int, Added], settings: Mapping[str, Any], vocabulary: int
+) -> tuple[dict[int, str], dict[str, Written]]:
+    rest = range(len(pieces.texts), vocabulary)
+    texts = [*pieces.texts, *(f"[PAD{number}]" for number in rest)]
+    scores, kinds = [*pieces.scores, *([ADDED_SCORE] * len(rest))], [*pieces.kinds, *([UNUSED] * len(rest))]
+    _fits(len(pieces.texts), vocabulary)
+    for number, one in added.items():
+        if kinds[number] not in (UNKNOWN, BYTE):
+            kinds[number] = CONTROL if one.special else USER_DEFINED
+            texts[number], scores[number] = one.text, ADDED_SCORE
+    for number, kind in enumerate(kinds):
+        if kind == USER_DEFINED:
+            texts[number] = texts[number].replace(SPACE, " ")  # they are looked for before spaces are rewritten
+    prefix = settings.get("add_prefix_space")
+    return dict(enumerate(texts)), {
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.pre": "default",
+        "tokenizer.ggml.tokens": texts,
+        "tokenizer.ggml.scores": scores,
+        "tokenizer.ggml.token_type": kinds,
+        "tokenizer.ggml.add_space_prefix": prefix if isinstance(prefix, bool) else pieces.prefix,
+    }
 
 
-def _cut(rule: Mapping[str, Any]) -> str:
-    steps = tuple(map(_step, rule["pretokenizers"] if rule.get("type") == "Sequence" else [rule]))
-    if steps not in CUTS:
-        raise ValueError(f"the tokenizer cuts text by a rule that is not known here: {', '.join(steps)}")
-    return CUTS[steps]
+def _byte_level(
+    told: Mapping[str, Any], added: Mapping[int, Added], vocabulary: int
+) -> tuple[dict[int, str], dict[str, Written]]:
+    texts = {number: text for text, number in told["model"]["vocab"].items()}
+    _fits(max(texts, default=0) + 1, vocabulary)
+    texts |= {number: one.text for number, one in added.items()}
+
+    def kind(number: int) -> int:
+        if number not in texts:
+            return UNUSED
+        if number not in added:
+            return NORMAL
+        return CONTROL if added[number].special else USER_DEFINED
+
+    return texts, {
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.tokens": [texts.get(number, f"[PAD{number}]") for number in range(vocabulary)],
+        "tokenizer.ggml.token_type": list(map(kind, range(vocabulary))),
+        **byte_level.words(told),
+    }
 
 
-def _step(one: Mapping[str, Any]) -> str:
-    match one:
-        case {"type": "ByteLevel", "add_prefix_space": False}:
-            return "ByteLevel+regex" if one.get("use_regex", True) else "ByteLevel"
-        case {"type": "Digits", "individual_digits": True}:
-            return "Digits"
-        case {"type": "Split", "pattern": {"Regex": str(pattern)}, "behavior": "Isolated", "invert": False}:
-            return pattern
-    return json.dumps(one)[:80]
+def _fits(count: int, vocabulary: int) -> None:
+    """Trained tokens have a row each; added ones beyond the last row cannot be meant, and are left out before."""
+    if count > vocabulary:
+        raise ValueError(f"the tokenizer has {count} tokens, the model {vocabulary}")
+
+
+def _special(
+    settings: Mapping[str, Any], config: Mapping[str, Any], numbers: Mapping[str, int], named: Mapping[str, int]
+) -> dict[str, Written]:
+    """Which token begins, ends, pads and is unknown: by its text, else by its number, else as SentencePiece has it."""
+    found: dict[str, Written] = {}
+    for key, name in _SPECIAL.items():
+        token = settings.get(key)
+        text = token.get("content") if isinstance(token, dict) else token
+        number = numbers.get(text) if isinstance(text, str) else config.get(f"{key}_id", named.get(name))
+        if type(number) is int and number >= 0:
+            found[f"tokenizer.ggml.{name}_token_id"] = number
+    return found
+
+
+def _around(told: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Written]:
+    """What is put before and after a text: as the settings say, else as the template of the tokenizer does it."""
+    found: dict[str, Written] = {}
+    after = told.get("post_processor") or {}
+    for one in after.get("processors") or [after]:
+        if one.get("type") == "TemplateProcessing" and len(single := one["single"]) > 1:
+            found["tokenizer.ggml.add_bos_token"] = "SpecialToken" in single[0]
+            found["tokenizer.ggml.add_eos_token"] = "SpecialToken" in single[-1]
+    for key in ("add_bos_token", "add_eos_token"):
+        if isinstance(settings.get(key), bool):
+            found[f"tokenizer.ggml.{key}"] = settings[key]
+    return found
+
+
+def _template(folder: Folder, settings: Mapping[str, Any]) -> dict[str, Written]:
+    """The chat template: a file of its own, else the settings', of several the one called default."""
+    chat = folder.whole("chat_template.jinja").decode() or settings.get("chat_template")
+    if isinstance(chat, list):
+        chat = {one["name"]: one["template"] for one in chat}.get("default")
+    return {"tokenizer.chat_template": chat} if isinstance(chat, str) else {}

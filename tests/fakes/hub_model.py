@@ -49,7 +49,7 @@ def files_of(path: Path, shards: int = 2) -> dict[str, bytes]:
         tensors[name] = np.ascontiguousarray(values)
     names = sorted(tensors)
     files = {
-        f"model-{at + 1:05d}-of-{shards:05d}.safetensors": _safetensors({n: tensors[n] for n in names[at::shards]})
+        f"model-{at + 1:05d}-of-{shards:05d}.safetensors": safetensors({n: tensors[n] for n in names[at::shards]})
         for at in range(shards)
     }
     return files | _texts(reader)
@@ -72,10 +72,10 @@ def adapter_files_of(path: Path, heads: int = 0, kv_heads: int = 0) -> dict[str,
         )
     alpha = _field(reader, "adapter.lora.alpha")
     config = {"peft_type": "LORA", "r": rank, "lora_alpha": alpha, "bias": "none", "init_lora_weights": True}
-    return {"adapter_config.json": json.dumps(config).encode(), "adapter_model.safetensors": _safetensors(tensors)}
+    return {"adapter_config.json": json.dumps(config).encode(), "adapter_model.safetensors": safetensors(tensors)}
 
 
-def _safetensors(tensors: dict[str, np.ndarray[Any, Any]]) -> bytes:
+def safetensors(tensors: dict[str, np.ndarray[Any, Any]]) -> bytes:
     table, begin = {}, 0
     for name, values in tensors.items():
         dtype = {"float16": "F16", "float32": "F32", "uint16": "BF16"}[str(values.dtype)]

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nexus_ctl.artifacts.converted import Folder, converted
+from nexus_ctl.artifacts.converted import converted
 from nexus_ctl.artifacts.converter import _retyped
+from nexus_ctl.artifacts.folder import Folder
 from nexus_ctl.artifacts.gguf_bytes import entries
 from nexus_ctl.artifacts.gguf_header import read_file
 from nexus_ctl.errors import Terminal
@@ -79,9 +80,14 @@ def broken(files: Mapping[str, bytes], name: str, **changes: Any) -> dict[str, b
     [
         ("config.json", {"architectures": ["MambaForCausalLM"]}, "MambaForCausalLM is not one of"),
         ("config.json", {"quantization_config": {"quant_method": "awq"}}, "quantized already"),
-        ("config.json", {"rope_scaling": {"rope_type": "yarn"}}, "scaled by the rule 'yarn'"),
-        ("config.json", {"hidden_size": None}, "'hidden_size' is missing"),
-        ("tokenizer.json", {"model": {"type": "Unigram"}}, "only byte-level BPE"),
+        (
+            "config.json",
+            {"rope_scaling": {"rope_type": "dynamic"}},
+            r"config\.json: rope_scaling\.rope_type is 'dynamic'",
+        ),
+        ("config.json", {"rope_scaling": {"type": "yarn"}}, r"config\.json: factor is missing"),
+        ("config.json", {"hidden_size": None}, r"config\.json: hidden_size is missing"),
+        ("tokenizer.json", {"model": {"type": "Unigram"}}, r"tokenizer\.json: model\.type is Unigram"),
         ("tokenizer.json", {"pre_tokenizer": {"type": "Whitespace"}}, "not known here"),
     ],
 )
