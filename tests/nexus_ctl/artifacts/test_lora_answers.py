@@ -1,0 +1,93 @@
+"""Adapters of PEFT in the real engine: a model with one answers as the model into which it was merged."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nexus_ctl.artifacts.converter import main as convert
+from tests.fakes.checkpoints import CHECKPOINTS, PROMPTS, Checkpoint, Numbers
+from tests.fakes.engine_answers import Answers, Question, ask
+from tests.fakes.hub_model import safetensors
+
+RANK, ALPHA = 4, 6.0
+NEAR = 0.01
+CHANGED = ("llama", "llama-tied-biased", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "phi3", "smollm3")
+CHANGED += ("granite", "olmo2", "stablelm", "starcoder2", "mixtral", "qwen2moe", "qwen3moe", "granitemoe")
+
+
+def matrices(checkpoint: Checkpoint) -> dict[str, Numbers]:
+    """What the adapter changes: every matrix of a layer, save those of experts and what chooses among them."""
+    not_changed = ("norm", "experts", "mlp.gate.", "block_sparse_moe", "shared_expert_gate")
+    return {
+        name: numbers
+        for name, numbers in checkpoint.tensors().items()
+        if ".layers." in name and numbers.ndim == 2 and not any(part in name for part in not_changed)
+    }
+
+
+def pair(name: str, shape: tuple[int, ...]) -> tuple[Numbers, Numbers]:
+    """A and B for a matrix of this shape, told by its name."""
+    random = np.random.RandomState(zlib.crc32(f"{name}.lora".encode()))
+    below, above = random.standard_normal((RANK, shape[1])), random.standard_normal((shape[0], RANK))
+    return (below / np.sqrt(shape[1])).astype(np.float32), (above / 2).astype(np.float32)
+
+
+def adapter_files(checkpoint: Checkpoint) -> dict[str, bytes]:
+    """As PEFT writes it."""
+    tensors: dict[str, Numbers] = {}
+    for name, numbers in matrices(checkpoint).items():
+        stem = f"base_model.model.{name.removesuffix('.weight')}"
+        tensors[f"{stem}.lora_A.weight"], tensors[f"{stem}.lora_B.weight"] = pair(name, numbers.shape)
+    config = {"peft_type": "LORA", "r": RANK, "lora_alpha": ALPHA, "bias": "none", "init_lora_weights": True}
+    return {"adapter_config.json": json.dumps(config).encode(), "adapter_model.safetensors": safetensors(tensors)}
+
+
+def merged_files(checkpoint: Checkpoint) -> dict[str, bytes]:
+    """The model with the adapter added to its matrices."""
+    tensors = checkpoint.tensors()
+    for name, numbers in matrices(checkpoint).items():
+        below, above = pair(name, numbers.shape)
+        tensors[name] = numbers + np.float32(ALPHA / RANK) * (above @ below)
+    files = checkpoint.files()
+    texts = {name: content for name, content in files.items() if not name.endswith(".safetensors")}
+    return texts | {"model.safetensors": safetensors(tensors)}
+
+
+def made(files: Mapping[str, bytes], folder: Path, base: Path | None = None) -> Path:
+    """The GGUF of these files."""
+    folder.mkdir(parents=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    model = [f"={base}"] if base is not None else []
+    convert("f32", str(folder / "made.gguf"), *(f"{name}={folder / name}" for name in files), *model)
+    return folder / "made.gguf"
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, tuple[Answers, Answers, Answers]]:
+    """Of the model alone, with its adapter, and merged; the engine is started once."""
+    root = tmp_path_factory.mktemp("made")
+    asked = []
+    for name in CHANGED:
+        checkpoint = CHECKPOINTS[name]
+        base = made(checkpoint.files(), root / name / "base")
+        adapter = made(adapter_files(checkpoint), root / name / "adapter", base)
+        merged = made(merged_files(checkpoint), root / name / "merged")
+        asked += [Question(base, PROMPTS), Question(base, PROMPTS, adapter=adapter), Question(merged, PROMPTS)]
+    found = ask(asked)
+    return {name: (found[3 * at], found[3 * at + 1], found[3 * at + 2]) for at, name in enumerate(CHANGED)}
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_a_model_with_an_adapter_answers_as_the_merged_one(
+    answers: Mapping[str, tuple[Answers, Answers, Answers]], name: str
+) -> None:
+    alone, adapted, merged = (np.array(one.logprobs) for one in answers[name])
+    assert np.abs(adapted - merged).max() < NEAR
+    assert np.abs(adapted - alone).max() > 0.5, "the adapter changes what is said"
