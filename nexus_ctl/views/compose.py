@@ -36,6 +36,24 @@ class Service:
     spec: DeploymentSpec
     launch: LaunchSpec
     entrypoint: tuple[str, ...] | None
+    note: str = ""
+    """What the file should say about it."""
+
+
+def each_where_it_lies(
+    name: str, spec: DeploymentSpec, standing: Mapping[int, DeploymentSpec]
+) -> Iterator[tuple[str, DeploymentSpec, str]]:
+    """The services of one deployment: name, spec, note. `standing` are the specs of its replicas on GPUs, by index:
+    each lies where it lies, so that several of them are several services."""
+    if not standing:
+        gpus = spec.resources.gpus is not None
+        yield name, spec, "no replica of it runs on GPUs as declared: the engine picks them" if gpus else ""
+        return
+    missing = sorted(set(range(spec.replicas)) - standing.keys())
+    for index, one in sorted(standing.items()):
+        alone = one.model_copy(update={"replicas": 1})
+        note = f"of {spec.replicas} replicas these do not run: {', '.join(map(str, missing))}" if missing else ""
+        yield (name if spec.replicas == 1 else f"{name}-{index}"), alone, note
 
 
 def text(stack: str, services: Iterable[Service], left_out: Iterable[str]) -> str:
@@ -66,6 +84,7 @@ def _head(services: Iterable[Service], left_out: list[str]) -> Iterator[str]:
         for name, source in sorted(one.launch.secret_env.items()):
             where = f"the content of {source.file}" if source.file else "what its command prints" if source.exec else ""
             yield from [f"{one.name}: set {variable(name, source)} to {where}"] if where else []
+        yield from [f"{one.name}: {one.note}"] if one.note else []
         if one.entrypoint is None:
             yield f"{one.name}: {one.launch.image} was not here to be asked for its entry point"
 

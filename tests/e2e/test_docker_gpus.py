@@ -10,6 +10,7 @@ from typing import Any
 
 import docker
 import pytest
+import yaml
 
 from nexus_ctl.runtimes.docker.forgotten import forgotten
 from tests.e2e.conftest import Workspace, eventually
@@ -95,6 +96,13 @@ def test_what_the_plan_places_is_what_the_container_gets(gpus: Workspace, gpu_ap
     placed = gpus.ok("get", "deployments").out
     assert "gpu0" in placed
     assert "gpu0 " in gpus.ok("describe", "deployment/chat").out
+    exported = yaml.safe_load(gpus.ok("export", "compose").out)["services"]["chat"]
+    told = found["Config"]["Cmd"]
+    at = told.index("--verbosity")
+    assert told[at : at + 2] == ["--verbosity", "4"], "a first start tells what it allocates; an exported one need not"
+    assert exported["command"] == told[:at] + told[at + 2 :]
+    [device] = exported["deploy"]["resources"]["reservations"]["devices"]
+    assert device["device_ids"] == found["HostConfig"]["DeviceRequests"][0]["DeviceIDs"]
 
 
 def test_a_second_model_goes_to_the_other_gpu_and_a_third_nowhere(gpus: Workspace) -> None:

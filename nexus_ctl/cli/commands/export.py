@@ -26,7 +26,8 @@ def compose(invocation: Invocation, *, files: tuple[str, ...], environment: str 
     """Print a Compose file that runs the same containers.
 
     Every Deployment becomes a service with the image, command, mounts, limits, GPUs and confinement that nexusctl gives
-    it. Secrets become variables that must be set. Routes, presets and draining stay behind: they are the gateway's.
+    it; replicas that lie on GPUs become one each, with their GPUs and their part of them. Secrets become variables that
+    must be set. Routes, presets and draining stay behind: they are the gateway's.
     """
     from nexus_ctl.cli.inputs import load_stack
     from nexus_ctl.errors import UsageError
@@ -43,29 +44,38 @@ def compose(invocation: Invocation, *, files: tuple[str, ...], environment: str 
 
 def _services(workspace: Workspace) -> Iterator[Service]:
     """Each declared deployment with its files in place. Raises UsageError where a file or an image name is missing."""
+    from dataclasses import replace
+
     from controllers.model.requests import declared_request
+    from controllers.standing import standing
     from nexus_ctl.engines import table as engines
     from nexus_ctl.errors import UsageError
     from nexus_ctl.resources.declared import models_of
     from nexus_ctl.resources.launch import with_files
-    from nexus_ctl.views.compose import Service
+    from nexus_ctl.resources.observed import ObservedModel
+    from nexus_ctl.views.compose import Service, each_where_it_lies
 
-    world, resources = workspace.session.world, workspace.stack.resources
-    for ref, deployment in resources.items():
+    session, stack = workspace.session, workspace.stack
+    world, replicas = session.world, session.world.runtime.list()
+    for ref, deployment in stack.resources.items():
         if ref.kind != "Deployment":
             continue
-        launch = engines.launch(deployment.spec)
-        if not launch.image:
+        if not engines.launch(deployment.spec).image:
             raise UsageError(f"{ref} names no container image", code="no-image", hint="engine.custom.image")
-        files = {}
+        models = {}
         for model in models_of(deployment.spec).values():
-            artifact = world.artifacts.find(declared_request(workspace.stack, model))
+            request = declared_request(stack, model)
+            artifact = world.artifacts.find(request)
             if artifact is None:
                 raise UsageError(f"the file of Model/{model} is not here yet", hint="nexusctl apply", code="not-here")
-            files[model] = artifact.files or (artifact.path,)
-        try:
-            launch = with_files(launch, files)
-        except ValueError as error:
-            raise UsageError(f"{ref}: {error}", hint="say which by file", code="model-file-unclear") from error
-        local = world.images.image(launch.image) if world.images is not None else None
-        yield Service(ref.name, deployment.spec, launch, local.entrypoint if local is not None else None)
+            models[model] = ObservedModel(request=request, artifact=artifact)
+        found = {name: one.artifact for name, one in models.items() if one.artifact is not None}
+        files = {name: artifact.files or (artifact.path,) for name, artifact in found.items()}
+        specs = standing(world, replace(session.scene, models=models), deployment, replicas)
+        for name, spec, note in each_where_it_lies(ref.name, deployment.spec, specs):
+            try:
+                launch = with_files(engines.launch(spec), files)
+            except ValueError as error:
+                raise UsageError(f"{ref}: {error}", hint="say which by file", code="model-file-unclear") from error
+            local = world.images.image(launch.image) if world.images is not None else None
+            yield Service(name, spec, launch, local.entrypoint if local is not None else None, note)
