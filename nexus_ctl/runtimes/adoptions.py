@@ -61,6 +61,11 @@ class Adoptions:
         record = self.all().get(seen.name)
         return seen.owner is None and record is not None and record.runtime_id != seen.runtime_id
 
+    def is_recorded(self, name: str, runtime_id: str) -> bool:
+        """Whether a thing of this name and id was taken over."""
+        record = self.all().get(name)
+        return record is not None and record.runtime_id == runtime_id
+
     def put(self, name: str, runtime_id: str, owner: Ownership) -> None:
         """Record a container as owned."""
         with ONE_AT_A_TIME:

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
@@ -140,6 +141,40 @@ def together(*acts: Callable[[], Any]) -> list[Any]:
 
     with ThreadPoolExecutor(len(acts)) as pool:
         return list(pool.map(run, acts))
+
+
+@contextmanager
+def listening(runtime: Runtime) -> Iterator[list[Notice]]:
+    """What a watch tells meanwhile; it has begun with a look at everything."""
+    watch = runtime.watch()
+    notices: list[Notice] = []
+    heard = threading.Event()
+
+    def read() -> None:
+        for notice in watch:
+            notices.append(notice)
+            heard.set()
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    try:
+        assert heard.wait(60), "it begins with a look at everything"
+        assert isinstance(notices[0], Relist)
+        yield notices
+    finally:
+        watch.close()
+        reader.join(60)
+    assert not reader.is_alive()
+
+
+def since(at_ns: int, notices: Iterable[Notice]) -> list[Notice]:
+    """What happened after a moment; a stream begins with what happened a little before it was opened."""
+    return [one for one in tuple(notices) if isinstance(one, ReplicaEvent) and one.at_ns > at_ns]
+
+
+def told_of(name: str, notices: Iterable[Notice]) -> list[str]:
+    """What was told of one thing, in order."""
+    return [one.action for one in tuple(notices) if isinstance(one, ReplicaEvent) and one.name == name]
 
 
 class RuntimeContract:
@@ -530,26 +565,37 @@ class RuntimeContract:
     def test_a_watch_names_what_ended(self, case: RuntimeCase) -> None:
         name = case.run(*SERVE)
         case.answering(name)
-        watch = case.runtime.watch()
-        notices: list[Notice] = []
-        heard = threading.Event()
-
-        def read() -> None:
-            for notice in watch:
-                notices.append(notice)
-                heard.set()
-
-        reader = threading.Thread(target=read, daemon=True)
-        reader.start()
-        try:
-            assert heard.wait(60), "it begins with a look at everything"
-            assert isinstance(notices[0], Relist)
+        with listening(case.runtime) as notices:
             case.kill(name)
-            until(lambda: any(isinstance(n, ReplicaEvent) and (n.name, n.action) == (name, "die") for n in notices))
-        finally:
-            watch.close()
-            reader.join(60)
-        assert not reader.is_alive()
+            until(lambda: "die" in told_of(name, notices))
+
+    def test_a_watch_names_what_was_taken_over_and_no_stranger(self, case: RuntimeCase) -> None:
+        if case.put_serving is None:
+            return
+        names = [f"{case.instance}-{word}" for word in ("before", "after", "never")]
+        for name in names:
+            case.put_serving(name, case.make_file("legacy.gguf", "weights"))
+            case.answering(name)
+        before, after, never = names
+        case.reopen().adopt(before, case.seen(before).runtime_id, case.owner())
+        with listening(case.runtime) as notices:
+            case.reopen().adopt(after, case.seen(after).runtime_id, case.owner(name="other"))
+            for name in (never, before, after):
+                case.kill(name)
+            until(lambda: "die" in told_of(before, notices) and "die" in told_of(after, notices))
+        assert told_of(never, notices) == []
+        latest = max(one.at_ns for one in notices if isinstance(one, ReplicaEvent))
+        case.forget(before)
+        case.put_serving(before, case.make_file("legacy.gguf", "weights"))
+        case.runtime.start(after, {})
+        for name in (before, after):
+            case.answering(name)
+        with listening(case.runtime) as notices:
+            case.kill(before)
+            case.kill(after)
+            until(lambda: "die" in told_of(after, since(latest, notices)))
+        current = case.seen(before).runtime_id
+        assert not [one for one in notices if isinstance(one, ReplicaEvent) and one.runtime_id == current]
 
     # limits
 

@@ -422,6 +422,8 @@ class FakeRuntime:
         thing.ended_at = max(self.clock.now(), thing.started_at or self.clock.now())
 
     def _tell(self, thing: Thing, action: str) -> None:
+        if thing.owner is None:
+            return
         self.told.append(ReplicaEvent(thing.name, thing.runtime_id, action, len(self.told)))
         for feed in self.feeds:
             feed.events.put(self.told[-1])

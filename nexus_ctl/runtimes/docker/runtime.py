@@ -315,7 +315,9 @@ class DockerRuntime:
 
         def open_feed(since_ns: int) -> Feed:
             self._details.forget()
-            return events.DockerFeed(self.address, self.instance, since_ns, self._details.forget)
+            return events.DockerFeed(
+                self.address, self.instance, since_ns, self._details.forget, self._adoptions.is_recorded
+            )
 
         return Watch(open_feed, self.answers, clock=self._clock, silence_seconds=silence_seconds)
 
