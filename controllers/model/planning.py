@@ -135,8 +135,9 @@ def _action(ref: Ref, observed: ObservedModel) -> FetchModel | ConvertModel | Qu
     assert observed.request is not None
     assert observed.offer is not None
     if observed.inputs:
+        assert observed.forecast is not None
         build = QuantizeModel if isinstance(observed.request.steps[-1], Quantization) else ConvertModel
-        return build(ref.name, observed.request, observed.offer.identity)
+        return build(ref.name, observed.request, observed.offer.identity, observed.forecast.tool)
     return FetchModel(ref.name, observed.request, observed.offer, observed.request.source.token)
 
 

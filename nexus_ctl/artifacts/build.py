@@ -18,7 +18,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from nexus_ctl import __version__
-from nexus_ctl.artifacts.bounded import run
 from nexus_ctl.artifacts.build_lock import hold_inputs, unlike
 from nexus_ctl.artifacts.disk import locked, look, move, need_room, sha256_of
 from nexus_ctl.artifacts.dry_run import base_of, files_of, predicted, tool_for
@@ -47,7 +46,7 @@ class Builder:
     key: Callable[[Request], str]
     """What a lock calls the recipe and the inputs of a request."""
 
-    def build(self, request: Request, identity: str, progress: ProgressSink) -> Record:
+    def build(self, request: Request, identity: str, progress: ProgressSink, planned: str) -> Record:
         """See the port; the record of what is there then."""
         inputs = [self._here(one) for one in request.inputs]
         if request.identity_from(one.identity for one in inputs) != identity:
@@ -58,7 +57,7 @@ class Builder:
             )
         hold_inputs(request, self.key(request))
         pinned = self._pinned_result(request)
-        tool = tool_for(request.steps[-1], self.means.environ)
+        tool = tool_for(request.steps[-1], self.means, planned)
         name = request.locked_build.tool if pinned and request.locked_build is not None else tool.name
         built = Built(
             address=digest([request.steps[-1].recipe, [one.sha256 for one in inputs], name], 64),
@@ -126,9 +125,7 @@ class Builder:
         imatrix = inputs[1].path if len(inputs) > 1 and not isinstance(step, Conversion) else ""
         job = Job(step.type, _sources(step, inputs), imatrix, str(target), threads())
         try:
-            error = run(
-                tool.command(job), memory_bytes=memory, tick=lambda: progress(_so_far(_phase(request), target, wanted))
-            )
+            error = tool.run(job, memory, lambda: progress(_so_far(_phase(request), target, wanted)))
             if error:
                 raise Terminal(f"{tool.words}: {error}", code="build-failed", summary="a model could not be built")
             _hold(target, wanted, tool)
@@ -136,6 +133,7 @@ class Builder:
         finally:
             with suppress(OSError):
                 target.unlink(missing_ok=True)
+                target.parent.rmdir()
 
     def _publish(self, target: Path, progress: ProgressSink) -> StoredFile:
         with target.open("rb") as file:

@@ -156,11 +156,10 @@ class Cache:
         """See the port."""
         from nexus_ctl.artifacts.dry_run import forecast, tool_for
 
-        key = self._build_key(request)
+        key, tool = self._build_key(request), tool_for(request.steps[-1], self._means)
         hold_inputs(request, key)
-        told = forecast(request.steps[-1], self._base(request, token), self._means.environ)
-        note = pinned_note(request, key, tool_for(request.steps[-1], self._means.environ).name)
-        return replace(told, notes=(*told.notes, *note))
+        told = forecast(request.steps[-1], self._base(request, token), tool)
+        return replace(told, notes=(*told.notes, *pinned_note(request, key, tool.name)))
 
     def _base(self, request: Request, token: str | None) -> Base | None:
         """What the last step works on: of what is here, else of what the source shows; None where it shows nothing."""
@@ -181,16 +180,15 @@ class Cache:
         model = model_of(found) if found is not None else self.header(step.model)  # the token is the adapter's own
         return AdapterFolder(folder, model) if model is not None else None
 
-    def build(self, request: Request, identity: str, progress: ProgressSink) -> Artifact:
+    def build(self, request: Request, identity: str, progress: ProgressSink, tool: str = "") -> Artifact:
         """See the port. An exception out of `progress` ends it and leaves nothing."""
         from nexus_ctl.artifacts.build import Builder
 
         found = self.find(request)
         if found is not None and found.identity == identity:
             return found
-        return self._artifact(
-            Builder(self.layout, self._memo, self._means, self.find, self._build_key).build(request, identity, progress)
-        )
+        builder = Builder(self.layout, self._memo, self._means, self.find, self._build_key)
+        return self._artifact(builder.build(request, identity, progress, tool))
 
     def locked_builds(self, request: Request, token: str | None = None, *, anew: bool) -> tuple[LockedBuild, ...]:
         """See the port."""
@@ -215,9 +213,9 @@ class Cache:
             return before
         from nexus_ctl.artifacts.dry_run import forecast, tool_for
 
-        tool = tool_for(request.steps[-1], self._means.environ)
-        size = forecast(request.steps[-1], self._base(request, token), self._means.environ).size_bytes
-        return build_entry(request, key, tool.name, size)
+        tool = tool_for(request.steps[-1], self._means)
+        told = forecast(request.steps[-1], self._base(request, token), tool)
+        return build_entry(request, key, tool.name, told.size_bytes)
 
     def _build_key(self, request: Request) -> str:
         return build_key(request, self._files)

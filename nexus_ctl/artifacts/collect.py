@@ -150,8 +150,9 @@ def _leftovers(layout: Layout, before: datetime) -> Iterator[Garbage]:
     for path in (*layout.root.glob(f"**/*{TEMPORARY}"), *bytes_alone):
         found = look(path)
         if found is not None and found.st_mtime <= before.timestamp():
-            key = path.name.partition(".")[0]
-            guarded = path.parent.name == "partial"
+            parts = path.relative_to(layout.root).parts
+            guarded = parts[0] == "partial"
+            key = parts[1].partition(".")[0] if guarded else ""
             if not guarded or _is_free(layout, key):
                 yield Garbage("leftover", str(path), found.st_size, "", (key,) if guarded else ())
 
@@ -168,6 +169,9 @@ def _remove(layout: Layout, item: Garbage) -> None:
             layout.record(record.key).unlink(missing_ok=True)
         Memo(layout.memo).forget(path)
     path.unlink(missing_ok=True)
+    if path.parent.suffix == ".build":
+        with suppress(OSError):  # a build has begun there meanwhile
+            path.parent.rmdir()
 
 
 def _remove_link(layout: Layout, link: Path) -> None:

@@ -18,6 +18,7 @@ from nexus_ctl.artifacts.gguf_header import header_of
 from nexus_ctl.artifacts.lora import adapter
 from nexus_ctl.artifacts.mixture import mixture
 from nexus_ctl.artifacts.quantized import impossible, quantized
+from nexus_ctl.artifacts.source import Means
 from nexus_ctl.artifacts.tools import CONVERTER, Tool, find_tool
 from nexus_ctl.resources.artifact import Artifact, BuildStep, Conversion, Fallback, Forecast
 from nexus_ctl.resources.weights import TYPE_BY_NAME, GgufHeader
@@ -80,14 +81,13 @@ def predicted(step: BuildStep, base: Base) -> GgufHeader:
     return quantized(base, step.type, has_imatrix=step.imatrix is not None)[0]
 
 
-def tool_for(step: BuildStep, environ: Mapping[str, str]) -> Tool:
-    """What will do it. Raises Terminal when nothing here can."""
-    return CONVERTER if isinstance(step, Conversion) else find_tool(environ)
+def tool_for(step: BuildStep, means: Means, planned: str = "") -> Tool:
+    """What will do it; the one of the words that were planned. Raises Terminal when nothing here can."""
+    return CONVERTER if isinstance(step, Conversion) else find_tool(means.environ, means.image_tools, planned)
 
 
-def forecast(step: BuildStep, base: Base | None, environ: Mapping[str, str]) -> Forecast:
+def forecast(step: BuildStep, base: Base | None, tool: Tool) -> Forecast:
     """What the step will make of `base`; None of a source that shows no header before it is here. Raises Terminal."""
-    tool = tool_for(step, environ)
     if base is None:
         return Forecast(None, tool.words, None, ("its exact size is known once the source is here",))
     header = predicted(step, base)

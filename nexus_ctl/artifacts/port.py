@@ -62,8 +62,9 @@ class Artifacts(Protocol):
         """
         ...
 
-    def build(self, request: Request, identity: str, progress: ProgressSink) -> Artifact:
-        """Carry out the last step of `request`, whose inputs are here; the result gets `identity`.
+    def build(self, request: Request, identity: str, progress: ProgressSink, tool: str = "") -> Artifact:
+        """Carry out the last step of `request`, whose inputs are here, by the tool that the forecast named, or "" for
+        the first that is here; the result gets `identity`.
 
         Made before from the same inputs, by whichever stack: nothing is done. Waits while another process builds the
         same. Raises Retryable (an input is not here any more), Terminal, IntegrityError.

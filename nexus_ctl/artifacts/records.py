@@ -4,6 +4,8 @@
     sets/<hex>/<name>                     several files of one artifact under their own names: hard links to blobs
     records/<key>.json                    provenance: which request brought which blobs, from where, when
     partial/<key>.<part>.part, .json      unfinished downloads
+    partial/<address>.build/              unfinished builds
+    tools/<image>.json                    where container images hold tools
     pins/<instance>-<set>/<model>.json    which stack uses what
     memo/  locks/  bad/                   digests by stat; one lock a request; what failed its check
     hub/                                  what the hub answered about models (`hub_memory`)
@@ -104,8 +106,8 @@ class Layout:
         return self.root / "partial" / f"{key}.{digest(part, 8)}.part"
 
     def building(self, address: str) -> Path:
-        """Where a build writes. The name says to `collect` which lock guards it."""
-        return self.root / "partial" / f"{address}.build{TEMPORARY}"
+        """Where a build writes, in a folder of its own. That one's name says to `collect` which lock guards it."""
+        return self.root / "partial" / f"{address}.build" / f"model{TEMPORARY}"
 
     def lock(self, key: str) -> Path:
         return self.root / "locks" / key
@@ -113,6 +115,11 @@ class Layout:
     def digests(self) -> frozenset[str]:
         """`sha256:<hex>` of all content that is here."""
         return frozenset(path.name.replace("-", ":", 1) for path in (self.root / "blobs").glob("sha256-*"))
+
+    @property
+    def tools(self) -> Path:
+        """Where container images hold tools; may be removed at any time."""
+        return self.root / "tools"
 
     def upstream(self, key: str) -> Path:
         return self.root / "upstream" / f"{key}.json"

@@ -6,12 +6,16 @@ one download, one verification and one way into the cache.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from nexus_ctl.artifacts.throttle import Throttle
 from nexus_ctl.clock import Clock
 from nexus_ctl.resources.artifact import HEADROOM_BYTES, Offer
+
+if TYPE_CHECKING:
+    from nexus_ctl.artifacts.tools import Tool
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,8 @@ class Means:
     """What all downloads together are held to; None: as fast as it goes."""
     reserve_bytes: int = HEADROOM_BYTES
     """Room that downloads leave on the cache's disk."""
+    image_tools: Callable[[], Iterable[Tool]] = tuple
+    """The tools in container images of this machine (`image_tool.ImageTools`)."""
 
 
 @dataclass(frozen=True, slots=True)

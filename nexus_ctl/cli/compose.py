@@ -23,16 +23,19 @@ from controllers.base import Scene
 from controllers.session import Session
 from nexus_ctl import __version__
 from nexus_ctl.artifacts.cache import Cache
+from nexus_ctl.artifacts.image_tool import ImageTools
 from nexus_ctl.artifacts.records import Layout
 from nexus_ctl.artifacts.source import Means
 from nexus_ctl.artifacts.throttle import Throttle
 from nexus_ctl.cli.usage import measure
 from nexus_ctl.clock import Clock, SystemClock, SystemIds
+from nexus_ctl.engines.table import launch
 from nexus_ctl.execution import secrets
 from nexus_ctl.execution.world import World
 from nexus_ctl.planning.action import Pool
 from nexus_ctl.resources.declared import Stack
 from nexus_ctl.resources.device import Leftover
+from nexus_ctl.resources.one_shot import ContainerPrograms
 from nexus_ctl.resources.secret import ValueFrom
 from nexus_ctl.routing.file import RoutingFile
 from nexus_ctl.runtimes import nvml
@@ -203,7 +206,18 @@ class LocalWorkspace:
             free_memory=available_memory,
             throttle=Throttle(rate) if rate is not None else None,
             reserve_bytes=settings.model_cache.reserve,
+            image_tools=ImageTools(self.cache.tools, self._llama_images(), self._programs),
         )
+
+    def _programs(self) -> ContainerPrograms | None:
+        """The runtime is opened when a tool is looked for, and not before."""
+        return self._choice.programs()
+
+    def _llama_images(self) -> tuple[str, ...]:
+        """The images that deployments serve with llama.cpp, which may hold its other programs."""
+        specs = [one.spec for ref, one in self.stack.resources.items() if ref.kind == "Deployment"]
+        found = {launch(spec).image for spec in specs if spec.engine.llama_cpp is not None}
+        return tuple(sorted(found - {""}))
 
     @cached_property
     def _processes(self) -> ProcessRuntime:

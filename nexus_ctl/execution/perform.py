@@ -53,7 +53,7 @@ def perform(action: Action, ref: Ref, world: World, progress: ProgressSink) -> N
             token = world.secret(action.token.value_from) if action.token is not None else None
             world.artifacts.fetch(action.request, action.offer, progress, token)
         case ConvertModel() | QuantizeModel():
-            world.artifacts.build(action.request, action.identity, progress)
+            world.artifacts.build(action.request, action.identity, progress, action.tool)
         case PinModel():
             world.artifacts.pin(action.pin)
         case UnpinModel():

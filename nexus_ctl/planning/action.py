@@ -43,21 +43,23 @@ class FetchModel:
 
 @dataclass(frozen=True, slots=True)
 class ConvertModel:
-    """Build the GGUF that `request` ends with; its source is there by then."""
+    """Build the GGUF that `request` ends with, by the tool of these words; its source is there by then."""
 
     model: str
     request: Request
     identity: str
+    tool: str
     pool = Pool.BUILD
 
 
 @dataclass(frozen=True, slots=True)
 class QuantizeModel:
-    """Build the quantization that `request` ends with; its inputs are there by then."""
+    """Build the quantization that `request` ends with, by the tool of these words; its inputs are there by then."""
 
     model: str
     request: Request
     identity: str
+    tool: str
     pool = Pool.BUILD
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nexus_ctl.errors import Conflict, RuntimeUnreachable, UsageError
+from nexus_ctl.resources.one_shot import ContainerPrograms
 from nexus_ctl.runtimes.adoptions import FILE, Adoptions
 from nexus_ctl.runtimes.port import Images, Runtime
 
@@ -34,6 +35,8 @@ class Choice:
     """The runtime's container images; None where it has none."""
     driver: str
     why: str
+    programs: Callable[[], ContainerPrograms | None] = lambda: None
+    """What runs programs out of images; None where nothing does."""
     forgotten: Callable[[], tuple[Forgotten, ...]] = tuple
     """Processes of containers that the engine does not know; without an engine none."""
 
@@ -54,7 +57,7 @@ def open_runtime(wanted: str, state_dir: Path, instance: str, process: Callable[
     engine = docker(instance, adoptions=Adoptions(state_dir / FILE))
     _choose(state_dir, before, Chosen(driver) if before.driver != driver else before)
     _same_engine(state_dir, engine)
-    return Choice(engine, engine, driver, why, engine.forgotten)
+    return Choice(engine, engine, driver, why, engine.programs, engine.forgotten)
 
 
 @dataclass(frozen=True, slots=True)

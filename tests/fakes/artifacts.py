@@ -147,11 +147,13 @@ class FakeArtifacts:
             return request.locked.files
         return {"": LockedFile(here.size_bytes, f"sha256:{here.sha256}")} if here is not None else {}
 
-    def build(self, request: Request, identity: str, progress: ProgressSink) -> Artifact:
+    def build(self, request: Request, identity: str, progress: ProgressSink, tool: str = "") -> Artifact:
         if (here := self.find(request)) is not None:
             return here
         if self.fail_next:
             raise self.fail_next.pop(0)
+        if tool not in ("", self.tool):
+            raise Terminal(f"{tool} is not here any more", code="source-moved")
         inputs = [self.find(one) for one in request.inputs]
         found = [one for one in inputs if one is not None]
         if len(found) < len(inputs):

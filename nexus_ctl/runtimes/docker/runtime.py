@@ -26,6 +26,7 @@ from nexus_ctl.resources.adoption import Candidate
 from nexus_ctl.resources.artifact import ProgressSink
 from nexus_ctl.resources.image import Credentials, LocalImage, PullSize
 from nexus_ctl.resources.launch import Limits
+from nexus_ctl.resources.one_shot import ContainerPrograms
 from nexus_ctl.resources.ownership import MANAGED_BY, PREFIX, Ownership
 from nexus_ctl.resources.replica import ObservedReplica, Replica
 from nexus_ctl.runtimes.adoptions import Adoptions
@@ -45,6 +46,7 @@ from nexus_ctl.runtimes.docker.errors import translated
 from nexus_ctl.runtimes.docker.forgotten import Forgotten, forgotten
 from nexus_ctl.runtimes.docker.images import image_facts
 from nexus_ctl.runtimes.docker.observation import observed_replica
+from nexus_ctl.runtimes.docker.programs import DockerPrograms
 from nexus_ctl.runtimes.docker.secrets import SecretFiles
 from nexus_ctl.runtimes.port import Capabilities
 from nexus_ctl.runtimes.watch import SILENCE_SECONDS, Feed, Watch
@@ -309,6 +311,10 @@ class DockerRuntime:
         if found is None:
             raise Terminal(f"{image} was pulled and is not there")
         return found
+
+    def programs(self) -> ContainerPrograms | None:
+        """What runs programs out of images; None on Podman, where runs that remove themselves were never tried."""
+        return None if self._podman else DockerPrograms(self.api, self.instance)
 
     def watch(self, silence_seconds: float = SILENCE_SECONDS) -> Watch:
         """What happens to this install's containers from now on; survives restarts of the engine."""

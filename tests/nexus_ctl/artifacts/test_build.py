@@ -198,6 +198,7 @@ def test_garbage_is_what_no_pin_holds_and_what_a_kill_left(tiny: Path, tmp_path:
     cache, request = a_cache(tmp_path / "cache"), request_for(tiny)
     made = build(cache, request)
     left = cache.layout.building("f" * 64)
+    left.parent.mkdir(parents=True)
     left.write_bytes(b"half")
     os.utime(left, (0, 0))
     later = FakeClock(SystemClock().now() + timedelta(hours=2))
