@@ -63,7 +63,7 @@ def entries_of(folder: Folder, config: Mapping[str, Any], vocabulary: int) -> di
         )
     numbers = {text: number for number, text in reversed(texts.items())}
     special = _special(settings, config, numbers, {name: at for name, at in named.items() if at < vocabulary})
-    return found | special | _around(told, settings) | _template(folder, settings)
+    return found | special | _around(told, settings, found) | _template(folder, settings)
 
 
 def added_tokens(folder: Folder) -> Mapping[int, Added]:
@@ -145,9 +145,14 @@ def _special(
     return found
 
 
-def _around(told: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Written]:
-    """What is put before and after a text: as the settings say, else as the template of the tokenizer does it."""
+def _around(told: Mapping[str, Any], settings: Mapping[str, Any], tokens: Mapping[str, Written]) -> dict[str, Written]:
+    """What is put before and after a text: as the settings say, else as the template of the tokenizer does it.
+
+    Where neither speaks, SentencePiece's have a beginning, as llama.cpp takes it to be, and byte-level ones nothing.
+    """
     found: dict[str, Written] = {}
+    if tokens["tokenizer.ggml.model"] == "gpt2":
+        found = {"tokenizer.ggml.add_bos_token": False, "tokenizer.ggml.add_eos_token": False}
     after = told.get("post_processor") or {}
     for one in after.get("processors") or [after]:
         if one.get("type") == "TemplateProcessing" and len(single := one["single"]) > 1:

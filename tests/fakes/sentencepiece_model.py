@@ -10,7 +10,7 @@ from typing import Any
 import sentencepiece
 
 SPACE = "\u2581"
-_TEXTS = (
+LINES = (
     "The quick brown fox jumps over the lazy dog, and the dog does not mind it at all.",
     "Zażółć gęślą jaźń. Größe, naïve café, 1234567890 and 3.14159.",
     "日本語のテキスト と 中文 文本 и немного русского текста.",
@@ -34,7 +34,7 @@ def trained(**settings: Any) -> bytes:
     }
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(_TEXTS * 20), model_writer=model, **(usual | settings)
+        sentence_iterator=iter(LINES * 20), model_writer=model, **(usual | settings)
     )
     return model.getvalue()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,17 @@ import numpy as np
 import pytest
 
 from nexus_ctl.artifacts.architectures import FAMILIES
+from nexus_ctl.artifacts.cache import Cache
 from nexus_ctl.artifacts.converter import main as convert
+from nexus_ctl.artifacts.gguf_header import read_file
+from nexus_ctl.artifacts.source import Means
+from nexus_ctl.clock import SystemClock
+from nexus_ctl.resources.artifact import Conversion, Request
+from nexus_ctl.resources.model import HuggingFaceSource, Source
 from tests.fakes.checkpoints import CHECKPOINTS, PROMPTS, Checkpoint
 from tests.fakes.engine_answers import Answers, Question, ask
+from tests.fakes.hub import FakeHub
+from tests.fakes.sentencepiece_model import trained
 from tests.fixtures.expected_logits import FOLDER
 
 NEAR = 0.03
@@ -57,3 +66,22 @@ def expected(name: str) -> dict[str, Any]:
 def test_no_class_is_converted_unseen() -> None:
     assert {one.model for one in CHECKPOINTS.values()} == set(FAMILIES)
     assert {path.stem for path in FOLDER.glob("*.json")} == set(CHECKPOINTS)
+
+
+@pytest.mark.parametrize("name", ["mixtral", "gemma3", "phi3-long", "llama-llama3"])
+def test_it_is_built_as_planned_over_the_network(name: str, tmp_path: Path) -> None:
+    model = trained(add_dummy_prefix=not name.startswith("gemma"))
+    checkpoint = replace(CHECKPOINTS[name], config={**CHECKPOINTS[name].config, "vocab_size": 424})
+    files = {file: content for file, content in checkpoint.files().items() if file != "tokenizer.json"}
+    request = Request(Source(hugging_face=HuggingFaceSource(repo="acme/tiny")), None, (Conversion("bf16"),))
+    with FakeHub() as hub:
+        hub.commit("acme/tiny", {**files, "tokenizer.model": model})
+        cache = Cache(tmp_path / "cache", Means(SystemClock(), {"HF_ENDPOINT": hub.url}))
+        ahead, header = cache.forecast(request), cache.header(request)
+        assert not list((tmp_path / "cache").glob("blobs/*")), "nothing was fetched to plan it"
+        cache.fetch(request.base, cache.resolve(request.base), lambda _: None)
+    base = cache.find(request.base)
+    assert base is not None
+    made = cache.build(request, request.identity_from([base.identity]), lambda _: None)
+    assert ahead.size_bytes == made.size_bytes == Path(made.path).stat().st_size
+    assert header == read_file(Path(made.path)).header

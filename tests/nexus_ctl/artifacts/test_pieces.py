@@ -65,7 +65,7 @@ def asked(files: Mapping[str, bytes], folder: Path, **more: Any) -> Answers:
     for name, content in files.items():
         (folder / name).write_bytes(content)
     convert("f16", str(folder / "made.gguf"), *(f"{name}={folder / name}" for name in files))
-    [answers] = ask([Question(folder / "made.gguf", texts=TEXTS, **more)])
+    [answers] = ask([Question(folder / "made.gguf", **{"texts": TEXTS, **more})])
     return answers
 
 
