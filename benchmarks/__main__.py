@@ -37,6 +37,7 @@ BENCHMARKS = {
     "first_token": Benchmark("apply to first token, beside the engine by hand (real model)", quick=True),
     "healing": Benchmark("a killed engine to the next token by serve, beside the engine by hand; idle cost (2 min)"),
     "quantize": Benchmark("quantizing beside llama.cpp's own library (real model; `make npm`)", quick=True),
+    "convert": Benchmark("converting safetensors beside copying as many bytes, and the memory it takes (1 min)"),
     "placement": Benchmark("placing deployments on devices: time, and quality beside an exact solver", program=ALONE),
     "gateway": Benchmark("the gateway beside nginx (needs nginx, wrk, a C compiler)", program=ALONE),
     "download": Benchmark("downloading beside `hf download`", program=ALONE),

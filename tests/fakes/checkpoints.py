@@ -40,7 +40,7 @@ class Checkpoint:
 
     def tensors(self) -> dict[str, Numbers]:
         """Every tensor, by its name in the hub's files."""
-        return {name: _numbers(name, shape) for name, shape in _rows(self.layout, self.full)}
+        return {name: _numbers(name, shape) for name, shape in rows(self.layout, self.full)}
 
     def files(self) -> dict[str, bytes]:
         """The repository: two files of weights, the configuration, and the simplest of tokenizers."""
@@ -79,7 +79,7 @@ def _numbers(name: str, shape: tuple[int, ...]) -> Numbers:
     return np.asarray(values * 0.2 + (1 if "norm" in name and name.endswith("weight") else 0), dtype=np.float32)
 
 
-def _rows(layout: str, config: Mapping[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:
+def rows(layout: str, config: Mapping[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:
     """(name, shape) of every tensor."""
     width, vocabulary = config["hidden_size"], config["vocab_size"]
     yield "model.embed_tokens.weight", (vocabulary, width)

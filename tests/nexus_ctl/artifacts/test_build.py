@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import textwrap
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -31,12 +33,15 @@ from nexus_ctl.errors import IntegrityError, Interrupted, Retryable, Terminal
 from nexus_ctl.resources.artifact import Artifact, Conversion, Progress, Quantization, Request
 from nexus_ctl.resources.lock import Locked, LockedFile
 from nexus_ctl.resources.model import HuggingFaceSource, Source
+from tests.fakes.checkpoints import CHECKPOINTS
 from tests.fakes.clock import FakeClock
 from tests.fakes.gguf_models import TINY, write
 from tests.fakes.hub import FakeHub
 from tests.fakes.hub_model import files_of
 from tests.nexus_ctl.artifacts.test_quantized import ours
 
+MOMENTS = 8
+"""How many moments of a conversion a kill is tried at; the beginning, where Python starts, is left out."""
 BUILD = textwrap.dedent("""
     import os, signal, sys
     from pathlib import Path
@@ -119,6 +124,34 @@ def test_a_conversion_killed_at_any_point_is_made_anew(smollm2: Path, tmp_path: 
     assert made is not None
     assert ahead.size_bytes == made.size_bytes
     assert not list(root.glob("partial/*"))
+
+
+@pytest.mark.slow
+def test_a_conversion_killed_at_any_moment_leaves_nothing_that_is_taken_for_whole(tmp_path: Path) -> None:
+    root, quiet = tmp_path / "cache", tmp_path / "quiet"
+    request = Request(Source(hugging_face=HuggingFaceSource(repo="acme/smol")), None, (Conversion("f16"),))
+    with FakeHub() as hub:
+        hub.commit("acme/smol", CHECKPOINTS["qwen3moe"].files())
+        begun = time.monotonic()
+        goal = start(quiet, hub.url).stdout.strip()
+        whole_seconds = time.monotonic() - begun
+        assert len(goal) == 64
+        for part in range(MOMENTS):
+            words = [sys.executable, "-c", BUILD, str(root), hub.url, "", "0"]
+            with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+                with suppress(subprocess.TimeoutExpired):
+                    child.wait(whole_seconds * (0.3 + 0.7 * part / MOMENTS))
+                child.kill()
+            found = a_cache(root).find(request)
+            assert found is None or found.sha256 == goal
+            for blob in root.glob("blobs/*"):
+                assert hashlib.sha256(blob.read_bytes()).hexdigest() == blob.name.removeprefix("sha256-")
+            shutil.rmtree(root / "records", ignore_errors=True)
+        assert start(root, hub.url).stdout.strip() == goal
+    layout, later = a_cache(root).layout, FakeClock(SystemClock().now() + timedelta(hours=2))
+    assert {item.kind for item in garbage(layout, later)} <= {"leftover", "artifact"}
+    collect(layout, later, garbage(layout, later))
+    assert not list(root.glob("partial/*")), "what a kill left half written, gc finds"
 
 
 def test_the_child_dies_with_whoever_started_it(tmp_path: Path) -> None:
