@@ -37,6 +37,7 @@ from nexus_ctl.resources.artifact import (
     Pin,
     Progress,
     ProgressSink,
+    RemoteFinding,
     Request,
     Room,
     Upstream,
@@ -274,7 +275,7 @@ class Cache:
             files=files,
             fetched_at=self._means.clock.now().isoformat(),
             version=__version__,
-            hub=asdict(parcel.hub) if parcel.hub is not None else None,
+            hub={**asdict(parcel.hub), **parcel.terms} if parcel.hub is not None else None,
         )
         self.layout.write_record(record)
         delivery.discard_partials(parcel)
@@ -330,6 +331,20 @@ class Cache:
             found = verify_blobs(self.layout, self._memo, record, wanted, progress)
         pinned = request.locked_build
         return against_lock(found, pinned if pinned is not None and pinned.key == self._build_key(request) else None)
+
+    def verify_remote(self, request: Request, token: str | None = None) -> tuple[RemoteFinding, ...]:
+        """See the port."""
+        from nexus_ctl.artifacts.remote_check import Held, check_hub, check_offer
+
+        source, record = replace(request, steps=()), self._record(replace(request, steps=()))
+        files = source.locked.files if source.locked is not None else delivered(record) if record is not None else {}
+        if source.source.path is not None or not files:
+            return ()
+        if source.source.hugging_face is not None:
+            hub = (record.hub if record is not None else None) or {}
+            commit = source.locked.commit if source.locked is not None else hub.get("commit", "")
+            return check_hub(source.source.hugging_face, Held(commit, files, hub), token, self._means)
+        return check_offer(lambda: self._ask(replace(source, locked=None), token), files, record)
 
     def pins(self, instance: str, set_name: str) -> tuple[Pin, ...]:
         """See the port."""

@@ -55,6 +55,11 @@ def card_of(info: ModelInfo) -> Card:
     )
 
 
+def terms_of(card: Card) -> Mapping[str, str]:
+    """Licence and access, as they are kept beside the bytes that came under them."""
+    return {"license": card.license, "access": "gated" if card.gated else "open"}
+
+
 def found_of(info: ModelInfo) -> Found:
     """A row of a search."""
     tags = _texts(info.tags)

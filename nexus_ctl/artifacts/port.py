@@ -15,6 +15,7 @@ from nexus_ctl.resources.artifact import (
     Offer,
     Pin,
     ProgressSink,
+    RemoteFinding,
     Request,
     Room,
     Upstream,
@@ -106,6 +107,14 @@ class Artifacts(Protocol):
 
         A corrupt file of the cache is put aside, so that the next fetch brings it again; a `path` is left alone. Empty
         where nothing says which files there should be.
+        """
+        ...
+
+    def verify_remote(self, request: Request, token: str | None = None) -> tuple[RemoteFinding, ...]:
+        """What is held or locked of the request's source, against what the source says now; nothing is downloaded.
+
+        Empty where nothing is held, and of a file of this machine. What the source refuses, or that it does not
+        answer, is a finding; never raises for it.
         """
         ...
 

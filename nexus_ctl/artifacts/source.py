@@ -89,3 +89,5 @@ class Parcel:
     """What opens the parts; never stored."""
     member: str = ""
     hub: HubPlace | None = None
+    terms: Mapping[str, str] = field(default_factory=dict)
+    """Licence and access as the hub states them with the files; empty where it was not asked."""

@@ -8,13 +8,14 @@ these files is no change. Offline, the client's own cache is asked what the revi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Protocol, TypeVar
 from urllib.parse import quote
 
 from nexus_ctl.artifacts.address import display
 from nexus_ctl.artifacts.hub_cache import cached_parts, hub_cache_folder
+from nexus_ctl.artifacts.hub_card import card_of, terms_of
 from nexus_ctl.artifacts.hub_client import Conversation, endpoint_of, is_offline, login_token
 from nexus_ctl.artifacts.hub_listing import files_at
 from nexus_ctl.artifacts.source import HubPlace, Means, Parcel, Part
@@ -36,12 +37,13 @@ def parcel(request: Request, token: str | None, means: Means) -> Parcel:
     endpoint = endpoint_of(means.environ)
     if is_offline(means.environ):
         commit, listed = cached_parts(cache, source.repo, source.revision)
+        terms: Mapping[str, str] = {}
     else:
         token = token or login_token(means.environ)
-        commit, listed = persist(lambda: _ask(source, endpoint, token), means)
+        commit, listed, terms = persist(lambda: _ask(source, endpoint, token), means)
     parts = choose(source, listed)
     place = HubPlace(str(cache), source.repo, source.revision, commit)
-    return Parcel(_offer(request, endpoint, commit, parts), parts, token, hub=place)
+    return Parcel(_offer(request, endpoint, commit, parts), parts, token, hub=place, terms=terms)
 
 
 class Named(Protocol):
@@ -114,14 +116,16 @@ def _content(part: Part) -> str:
     return f"sha256:{part.sha256}" if part.sha256 is not None else f"git:{part.git_oid}"
 
 
-def _ask(source: HuggingFaceSource, endpoint: str, token: str | None) -> tuple[str, tuple[Part, ...]]:
-    """(commit, files) of the revision."""
+def _ask(
+    source: HuggingFaceSource, endpoint: str, token: str | None
+) -> tuple[str, tuple[Part, ...], Mapping[str, str]]:
+    """(commit, files, licence and access) of the revision."""
     with Conversation(endpoint, token).api(source.repo, source.revision) as api:
         info = api.model_info(source.repo, revision=source.revision)
         if info.gated:  # everybody may list it; whether this token may read it is another question
             api.auth_check(source.repo)
         commit, files = files_at(api, source.repo, info.sha)
-    return commit, tuple(
+    parts = tuple(
         Part(
             name=file.name,
             url=f"{endpoint}/{source.repo}/resolve/{commit}/{quote(file.name)}",
@@ -131,3 +135,4 @@ def _ask(source: HuggingFaceSource, endpoint: str, token: str | None) -> tuple[s
         )
         for file in files
     )
+    return commit, parts, terms_of(card_of(info))

@@ -234,6 +234,21 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class RemoteFinding:
+    """One thing that is held of a source, against what the source says now.
+
+    `subject` is a file, `revision main`, `commit 1a2b3c4`, `access`, `licence` or `source`; `state` is `ok`, `moved`,
+    `changed`, `new` (chosen by the patterns, and not held), `gone`, `refused` (this token may not read it) or `unknown`
+    (the source was not asked, or did not answer: `now` says why). `held` and `now` are "" where nothing is known.
+    """
+
+    subject: str
+    state: str
+    held: str = ""
+    now: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """How far a fetch or a build is. `phase` is `download`, `verify`, `extract`, `convert`, `quantize`; rates are the
     reader's business."""

@@ -7,12 +7,13 @@ from typing import Any
 
 from nexus_ctl.planning.lock_diff import BuildMove, FileMove, Move
 from nexus_ctl.planning.sizes import human_bytes
-from nexus_ctl.resources.artifact import Verdict
+from nexus_ctl.resources.artifact import RemoteFinding, Verdict
 from nexus_ctl.resources.lock import LockedBuild, LockedFile, short
 from nexus_ctl.views.table import table
 
 SIGNS: Mapping[str, str] = {"added": "+", "removed": "-", "moved": "~"}
 HEADERS = ("MODEL", "FILE", "STATE", "SIZE", "DIGEST")
+REMOTE_HEADERS = ("MODEL", "SUBJECT", "STATE", "HELD", "NOW")
 
 
 def moved_text(moves: Sequence[Move]) -> str:
@@ -93,6 +94,25 @@ def _build_json(build: LockedBuild | None) -> dict[str, Any] | None:
         return None
     known = {"key": build.key, "tool": build.tool, "sizeBytes": build.size_bytes, "digest": build.digest or None}
     return {"step": build.step, "type": build.type, **known}
+
+
+def remote_text(found: Mapping[str, Sequence[RemoteFinding]]) -> str:
+    """The table of what sources say now."""
+    rows = [
+        (model, one.subject, one.state, one.held or "-", one.now or "-")
+        for model, findings in found.items()
+        for one in findings
+    ]
+    return table(REMOTE_HEADERS, rows)
+
+
+def remote_json(found: Mapping[str, Sequence[RemoteFinding]]) -> list[dict[str, Any]]:
+    """Keys are stable."""
+    return [
+        {"model": model, "subject": one.subject, "state": one.state, "held": one.held or None, "now": one.now or None}
+        for model, findings in found.items()
+        for one in findings
+    ]
 
 
 def verdicts_text(found: Mapping[str, Sequence[Verdict]]) -> str:

@@ -463,6 +463,23 @@ def test_what_is_built_is_kept_and_deleted_like_what_was_fetched(case: Case, mod
     assert case.cache.find(request.base) == base
 
 
+def test_what_is_held_is_compared_with_what_the_source_has_now(case: Case) -> None:
+    request = case.url("a.gguf")
+    assert case.cache.verify_remote(request) == (), "nothing is held"
+    case.delivered(request)
+    before = case.transferred()
+    assert [one.state for one in case.cache.verify_remote(request)] == ["ok"]
+    case.put(request, b"something else of another length")
+    assert [one.state for one in case.cache.verify_remote(quantized(request))] == ["changed"]
+    case.break_(request)
+    [found] = case.cache.verify_remote(request)
+    assert (found.state, bool(found.now)) == ("unknown", True)
+    assert case.transferred() == before
+    own = Request(Source(path=str(case.folder / "own.gguf")))
+    case.put(own, CONTENT)
+    assert case.cache.verify_remote(own) == ()
+
+
 def with_build(request: Request, build: LockedBuild, *, strict: bool) -> Request:
     """`request` held to a lock that says `build` of its last step."""
     assert request.locked is not None

@@ -22,6 +22,7 @@ from nexus_ctl.resources.artifact import (
     Pin,
     Progress,
     ProgressSink,
+    RemoteFinding,
     Request,
     Room,
     Upstream,
@@ -217,6 +218,18 @@ class FakeArtifacts:
         found = f"sha256:{here.sha256 if expected != here.sha256 or good else 'f' * 64}"
         state, aside = ("ok", "") if good else ("corrupt", "" if request.source.path is not None else "/cache/bad/file")
         return (Verdict("file", here.path, state, here.size_bytes, f"sha256:{expected}", found, aside),)
+
+    def verify_remote(self, request: Request, token: str | None = None) -> tuple[RemoteFinding, ...]:
+        source = replace(request, steps=())
+        here, there = self.find(source), self.sources.get(source.key)
+        if request.source.path is not None or here is None:
+            return ()
+        if self.fail_next:
+            return (RemoteFinding("source", "unknown", here.identity, self.fail_next.pop(0).detail),)
+        if there is None:
+            return (RemoteFinding("source", "gone", here.identity),)
+        state = "ok" if there.identity == here.identity else "changed"
+        return (RemoteFinding("file", state, here.identity, there.identity),)
 
     def pins(self, instance: str, set_name: str) -> tuple[Pin, ...]:
         return tuple(self.pinned[key] for key in sorted(self.pinned) if key[:2] == (instance, set_name))

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from nexus_ctl.artifacts.records import Layout, Record, StoredFile
+from nexus_ctl.errors import Retryable
 from nexus_ctl.resources.artifact import HEADROOM_BYTES, Pin, Request, Upstream
 from nexus_ctl.resources.model import HuggingFaceSource, Source
 from tests.fakes.workspace import CommandLine
@@ -269,6 +270,24 @@ def test_another_recipe_than_locked_is_refused(hub: CommandLine, write: Write) -
     hub.ok("models", "lock", "smol")
     assert "quantize: Q5_K_M" in lock_file(hub).read_text()
     assert hub.ok("plan").code == 0
+
+
+def test_verify_remote_tells_what_the_sources_have_now(hub: CommandLine) -> None:
+    done = hub.ok("models", "verify", "--remote")
+    assert "smol: nothing is held of it; to bring it, run\n  nexusctl apply" in done.err
+    hub.ok("apply")
+    done = hub.ok("models", "verify", "--remote")
+    assert done.out.splitlines()[0].split() == ["MODEL", "SUBJECT", "STATE", "HELD", "NOW"]
+    assert done.out.splitlines()[1].split()[:3] == ["smol", "file", "ok"]
+    hub.world.artifacts.fail_next.append(Retryable("no route to host"))
+    done = hub("models", "verify", "--remote", "smol")
+    assert (done.code, "no route to host" in done.out) == (1, True)
+    assert "1 could not be asked; what is here is unchanged" in done.err
+    here = hub.world.artifacts.delivered[SMOL.key]
+    hub.world.artifacts.delivered[SMOL.key] = replace(here, identity="sha256:another")
+    done = hub("models", "verify", "--remote", "-o", "json")
+    assert (done.code, done.json()[0]["state"], done.json()[0]["held"]) == (1, "changed", "sha256:another")
+    assert "nexusctl models lock --upgrade" in done.err
 
 
 def test_diff_of_an_old_lock_with_the_present_one(hub: CommandLine) -> None:

@@ -107,7 +107,7 @@ def test_it_is_bounded(programs: DockerPrograms, tiny_image: str, tmp_path: Path
 
 
 def test_what_it_said_last_is_told_when_it_fails(programs: DockerPrograms, tiny_image: str, tmp_path: Path) -> None:
-    script = "echo begun; echo cannot do this >&2; exit 3"
+    script = "echo begun >&2; echo cannot do this >&2; exit 3"
     assert programs.run(job(programs, tiny_image, tmp_path, script), nothing) == (
         "it ended with 3; begun; cannot do this"
     )
