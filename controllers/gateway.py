@@ -25,7 +25,7 @@ from nexus_ctl.resources.launch import LaunchSpec, Limits, ReadyProbe
 from nexus_ctl.resources.normal import Normal, canonical_json
 from nexus_ctl.resources.observed import ObservedGateway, ReplicaView
 from nexus_ctl.resources.ownership import Ownership, replica_name
-from nexus_ctl.resources.replica import Health, Replica, ReplicaState
+from nexus_ctl.resources.replica import Health, ObservedReplica, Replica, ReplicaState
 from nexus_ctl.resources.stack import GatewaySettings
 
 KIND = "Gateway"
@@ -55,8 +55,24 @@ def observe(
         want = {_incoming(desired[ref], scene).name} if ref in desired else set()
         taken = want - {view.replica.name for view in views}
         in_the_way = frozenset(name for name in taken if world.host.inspect(name) is not None)
-        found[ref] = ObservedGateway(views, in_the_way)
+        rival = _rival(world, sighting, views, desired[ref].spec.listen) if ref in desired else ""
+        found[ref] = ObservedGateway(views, in_the_way, rival)
     return found
+
+
+def _rival(world: World, sighting: Sighting, ours: tuple[ReplicaView, ...], listen: str) -> str:
+    """Who answers at the address; "" when nobody does, or one of ours."""
+    address = f"http://{listen}"
+
+    def there(replica: ObservedReplica) -> bool:
+        return replica.state is ReplicaState.RUNNING and replica.address == address
+
+    if any(there(view.replica) for view in ours):
+        return ""
+    other = next((r.owner for r in sighting.host_replicas if r.owner and r.owner.kind == KIND and there(r)), None)
+    if other is not None:
+        return f"the gateway of the stack {other.set}"
+    return "something else" if world.prober.look(address, PROBE) is not Health.DOWN else ""
 
 
 def applied(observed: ObservedGateway) -> Normal | None:
@@ -73,6 +89,11 @@ def plan(ref: Ref, desired: Resource[GatewaySettings] | None, observed: Observed
     new = _incoming(desired, scene)
     if observed.in_the_way:
         return blocked(ref, Reason("unowned_exists", source="drift", detail=", ".join(sorted(observed.in_the_way))))
+    if observed.rival:
+        detail = (
+            f"{observed.rival} listens on {desired.spec.listen}; give spec.gateway.listen of this stack another port"
+        )
+        return blocked(ref, Reason("address_taken", "spec.gateway.listen", detail=detail))
     fleet = Fleet(
         ref=ref,
         route="",

@@ -16,7 +16,7 @@ from controllers.make import differences, made_from, outgoing
 from controllers.removal import removal
 from nexus_ctl.engines import table as engines
 from nexus_ctl.planning import rollout
-from nexus_ctl.planning.action import CreateReplica, UpdateLimits, Withdraw
+from nexus_ctl.planning.action import CreateReplica, Sweep, UpdateLimits, Withdraw
 from nexus_ctl.planning.change import Change, Reason, Step, Verb
 from nexus_ctl.planning.diff import compare
 from nexus_ctl.planning.gap import Gap, drain_lines, gap_of
@@ -176,6 +176,8 @@ def _remove(ref: Ref, seen: Seen, scene: Scene) -> Change:
     stale: list[tuple[Step, ...]] = [
         (Step(Withdraw(ref.name, name)),) for name in sorted(seen.endpoints.keys() - known)
     ]
+    if not seen.replicas and scene.capabilities.images:  # who ended them left the network
+        leave.append((Step(Sweep(scene.set)),))
     running = sum(view.replica.state is ReplicaState.RUNNING for view in seen.replicas)
     steps = rollout.joined([*leave, *stale])
     notes = (f"{running} replica(s) drained and stopped", *drain_lines(steps)) if running else ()

@@ -53,7 +53,6 @@ if TYPE_CHECKING:
     from nexus_ctl.artifacts.catalog import Catalog
 
 STATE = ".nexus"
-TABLE = Path("gateway", "table.json")
 BUILDERS = 1
 """A build takes all cores it is given; two at once would only share them."""
 ROUTING_WORKERS = 4
@@ -67,6 +66,7 @@ class LocalWorkspace:
         self.stack = stack
         self.clock: Clock = SystemClock()
         self.state_dir = Path(stack.base_dir) / STATE
+        self.table_path = self.state_dir / "gateway" / f"{stack.name}.json"
         self.gateway_url = f"http://{stack.settings.gateway.listen}"
         self.cache = Layout(Path(stack.settings.model_cache.path).expanduser())
         self._command = command
@@ -86,7 +86,7 @@ class LocalWorkspace:
     @property
     def only_server(self) -> StateLock:
         """See the port."""
-        return StateLock(self.state_dir, self._command, self.clock, name="serve")
+        return StateLock(self.state_dir, self._command, self.clock, name=f"serve-{self.stack.name}")
 
     @cached_property
     def store(self) -> Store:
@@ -128,7 +128,7 @@ class LocalWorkspace:
             instance=self._instance,
             version=__version__,
             capabilities=runtime.capabilities(),
-            table_path=str(self.state_dir / TABLE),
+            table_path=str(self.table_path),
         )
         return Session(
             world=world,
@@ -156,7 +156,7 @@ class LocalWorkspace:
     @cached_property
     def routing(self) -> RoutingFile:
         """See the port."""
-        return RoutingFile(self.state_dir / TABLE, self.gateway_url)
+        return RoutingFile(self.table_path, self.gateway_url)
 
     @property
     def actor(self) -> str:

@@ -33,6 +33,7 @@ from nexus_ctl.planning.action import (
     RemoveReplica,
     StartReplica,
     StopReplica,
+    Sweep,
     UnpinModel,
     UpdateLimits,
     Withdraw,
@@ -71,6 +72,8 @@ def perform(action: Action, ref: Ref, world: World, progress: ProgressSink) -> N
             _unless_gone(lambda: runtime.stop(action.name, action.grace_seconds))
         case RemoveReplica():
             _unless_gone(lambda: runtime.remove(action.name))
+        case Sweep():
+            runtime.sweep(action.name)
         case AdoptReplica(name=name, runtime_id=runtime_id, owner=owner):
             runtime.adopt(name, runtime_id, owner)
         case UpdateLimits():

@@ -41,9 +41,12 @@ _NAME = re.compile(r"(?!/)(?!.*(?:^|/)\.{0,2}(?:/|$))[^\x00-\x1f]+")
 """A file's name within its artifact: relative, and never out of it."""
 
 
-def path_of(folder: str, environment: str | None) -> str:
-    """Where the lock of a stack lies; each environment has one of its own, since it may ask for other bytes."""
-    return os.path.join(folder, f"nexus.{environment}.lock" if environment else "nexus.lock")
+def path_of(manifest: str, environment: str | None) -> str:
+    """Where the lock of a stack lies: beside the manifest that declares the Stack, and named like it, so that two
+    stacks of one folder have two. Each environment has one of its own, since it may ask for other bytes."""
+    folder, name = os.path.split(manifest)
+    stem = os.path.splitext(name)[0]
+    return os.path.join(folder, f"{stem}.{environment}.lock" if environment else f"{stem}.lock")
 
 
 @dataclass(frozen=True, slots=True)

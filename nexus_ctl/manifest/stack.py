@@ -45,6 +45,8 @@ def load(
     found = reading.named(paths, stdin)
     root, given = _stack_document(found, reading)
     folder = root.place.source.folder if root else os.getcwd()
+    written = root is not None and root.place.source.name != STDIN
+    manifest = root.place.source.path if root is not None and written else os.path.join(folder, files.WORKSPACE)
     stack = _interpolated(root, reading) if root else None
     overlays = _overlays(stack, environment, reading)
     if given and stack is not None:
@@ -63,7 +65,7 @@ def load(
         name = paths[0] if paths else files.shown(next(iter(reading.inputs)))
         where = Place(Source(name, folder), 1, 1)
         reading.fault(where.fault("empty-input", "no document", hint="write a resource, or name another file with -f"))
-    return _assembled(documents, reading, folder, lock.path_of(folder, environment))
+    return _assembled(documents, reading, folder, lock.path_of(manifest, environment))
 
 
 @dataclass

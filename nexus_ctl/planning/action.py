@@ -175,6 +175,14 @@ class RemoveReplica:
 
 
 @dataclass(frozen=True, slots=True)
+class Sweep:
+    """Take away what the runtime made for a stack beside its replicas, where it has none any more."""
+
+    name: str
+    pool = Pool.RUNTIME
+
+
+@dataclass(frozen=True, slots=True)
 class UpdateLimits:
     """Change the limits of a living replica and read them back."""
 
@@ -233,6 +241,7 @@ Action = (
     | Drain
     | StopReplica
     | RemoveReplica
+    | Sweep
     | UpdateLimits
     | PutPreset
     | DeletePreset

@@ -130,3 +130,5 @@ class ObservedGateway:
 
     replicas: tuple[ReplicaView, ...] = ()
     in_the_way: frozenset[str] = frozenset()
+    rival: str = ""
+    """Who listens where it is to listen and does not yet."""

@@ -74,6 +74,11 @@ class Runtime(Protocol):
         """Forget it and its files. Raises NotFound, and Refused while it runs."""
         ...
 
+    def sweep(self, set_name: str) -> None:
+        """Take away what was made for a stack beside its replicas (a network), where it has none any more: what a death
+        or a hand left behind. With replicas there, or nothing to take: no effect."""
+        ...
+
     def adopt(self, name: str, runtime_id: str, owner: Ownership) -> None:
         """Own a running thing of somebody's from now on, as it is: nothing of it is changed, and what is told of it
         bears `owner`. What bears its name later is another thing: all that follows raises NotFound for it. Owned so

@@ -28,6 +28,7 @@ PHRASES: Mapping[str, str] = {
     "Drain": "letting {} finish its requests",
     "StopReplica": "stopping {}",
     "RemoveReplica": "removing {}",
+    "Sweep": "sweeping up after {}",
     "UpdateLimits": "changing the limits of {}",
     "PutPreset": "putting it into the gateway's table",
     "DeletePreset": "taking it out of the gateway's table",

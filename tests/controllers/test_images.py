@@ -9,6 +9,7 @@ import pytest
 from controllers.locking import relocked
 from controllers.looking import Options
 from nexus_ctl.engines import table as engines
+from nexus_ctl.planning.action import Sweep
 from nexus_ctl.planning.change import Verb
 from nexus_ctl.resources.artifact import HEADROOM_BYTES
 from nexus_ctl.resources.declared import Stack
@@ -217,3 +218,15 @@ def test_images_are_locked_as_they_are_here_else_as_the_registry_has_them(world:
     world.images.registry[NAME] = NEW
     assert lock(upgrade=False).images == {NAME: OLD.digest}
     assert lock(upgrade=True).images == {NAME: NEW.digest}
+
+
+def test_what_the_runtime_made_for_a_stack_goes_also_where_others_ended_its_replicas(world: FakeWorld) -> None:
+    """With a replica it goes by the replica's removal; without one nothing else would take it away."""
+    gone = Options(delete=frozenset({Ref("Deployment", "chat"), Ref("Route", "chat")}))
+    world.apply(demo())
+    assert Sweep("demo") not in {node.action for node in world.plan(demo(), gone).nodes}
+    for name in [*world.runtime.things]:
+        world.runtime.vanish(name)
+    assert [node.action for node in world.plan(demo(), gone).nodes].count(Sweep("demo")) == 1
+    world.apply(demo(), gone)
+    assert ("sweep", "demo") in world.runtime.calls

@@ -111,7 +111,7 @@ class Ground:
         labels = {"label": f"nexusctl/instance={instance}"}
         rows = self.api.containers(all=True, filters=labels)
         found = {row["Names"][0].lstrip("/"): row for row in rows}
-        table = json.loads((self.folder / ".nexus/gateway/table.json").read_text())
+        table = json.loads((self.folder / ".nexus/gateway/crash.json").read_text())
         endpoints = table["endpoints"].get("chat", {})
         ports = {name: f"http://127.0.0.1:{p['PublicPort']}" for name, row in found.items() for p in row["Ports"]}
         assert endpoints == ports, "the table names what runs, where it runs"

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import docker
 import pytest
 import yaml
 
+from tests.e2e.conftest import eventually, free_port
 from tests.fixtures.mortal import MOMENTS, Mortal
 from tests.fixtures.private_engine import Engine
 
@@ -28,15 +36,39 @@ class Install:
         folder.mkdir()
         self.folder = folder
         (folder / "model.bin").write_bytes(b"weights\n")
-        self.mortal = Mortal(folder, {"DOCKER_HOST": engine.url, "HOME": str(folder)})
+        self.environ = {"DOCKER_HOST": engine.url, "HOME": str(folder)}
+        self.mortal = Mortal(folder, self.environ)
 
-    def declare(self, stack: str, *documents: tuple[str, str, dict[str, Any]], file: str = "nexus.yaml") -> None:
-        settings = {"runtime": {"driver": "docker", "pullPolicy": "Never"}, "modelCache": {"path": "cache"}}
+    def declare(
+        self, stack: str, *documents: tuple[str, str, dict[str, Any]], file: str = "nexus.yaml", port: int = 0
+    ) -> None:
+        settings: dict[str, Any] = {
+            "runtime": {"driver": "docker", "pullPolicy": "Never"},
+            "modelCache": {"path": "cache"},
+        }
+        settings |= {"gateway": {"listen": f"127.0.0.1:{port}"}} if port else {}
         texts = [
             {"apiVersion": "nexus/v1", "kind": kind, "metadata": {"name": name}, "spec": spec}
             for kind, name, spec in (("Stack", stack, settings), *documents)
         ]
         (self.folder / file).write_text(yaml.safe_dump_all(texts))
+
+    @contextmanager
+    def daemon(self, *words: str) -> Iterator[None]:
+        """A command that runs until it is asked to end."""
+        program = str(Path(sys.executable).with_name("nexusctl"))
+        environ = {**os.environ, **self.environ}
+        with subprocess.Popen(
+            [program, *words], cwd=self.folder, env=environ, stderr=subprocess.PIPE, text=True
+        ) as one:
+            assert one.stderr is not None
+            assert "keeping set" in one.stderr.readline()
+            try:
+                yield
+            finally:
+                one.send_signal(signal.SIGTERM)
+                _, told = one.communicate(timeout=60)
+            assert one.returncode == 0, told
 
     def run(self, *words: str, code: int = 0) -> str:
         assert self.mortal.run(*words) == code, self.mortal.output
@@ -63,6 +95,21 @@ def serving(image: str, generation: int = 1) -> tuple[tuple[str, str, dict[str, 
         "probe": {"path": "/", "interval": "20ms"},
     }
     return ("Model", "smol", {"source": {"path": "model.bin"}}), ("Deployment", "chat", chat)
+
+
+def again(before: dict[str, str], now: dict[str, str]) -> bool:
+    """Whether as many containers run, each by another start."""
+    return len(before) == len(now) and not before.items() & now.items()
+
+
+ROUTE = ("Route", "chat", {"backends": [{"deployment": "chat"}]})
+PRESET = ("Preset", "calm", {"sampling": {"temperature": 0.2}})
+
+
+def served(port: int) -> list[str]:
+    """The model names that the gateway at a port tells."""
+    with urlopen(f"http://127.0.0.1:{port}/v1/models", timeout=30) as answer:
+        return [model["id"] for model in json.load(answer)["data"]]
 
 
 def lives(api: docker.APIClient) -> dict[str, str]:
@@ -97,6 +144,79 @@ def test_stacks_and_installs_with_the_same_names_never_touch_each_other(
         install.run("delete", "--yes", "-f", "nexus.yaml")
         assert lives(docker_api) == others
     assert docker_api.networks(filters={"label": "nexusctl/managed-by=nexusctl"}) == []
+
+
+def test_stacks_of_one_folder_keep_to_themselves(
+    installs: tuple[Install, ...], docker_api: docker.APIClient, tiny_image: str
+) -> None:
+    """The same names in both, each with its gateway, routes and lock; none prunes, heals or deletes the other's."""
+    install, ports = installs[0], (free_port(), free_port())
+    files = {"demo": "nexus.yaml", "other": "other.yaml"}
+    for (stack, file), port in zip(files.items(), ports, strict=True):
+        install.declare(stack, *serving(tiny_image), PRESET, ROUTE, file=file, port=port)
+        install.run("apply", "--yes", "--prune", "-f", file)
+        install.run("models", "lock", "-f", file)
+    assert {path.name for path in install.folder.glob("*.lock")} == {"nexus.lock", "other.lock"}
+    for _ in range(2):
+        for file in files.values():
+            install.run("plan", "--detailed-exitcode", "-f", file)
+        assert [served(port) for port in ports] == [["chat"], ["chat"]]
+        before = lives(docker_api)
+        install.declare("other", *serving(tiny_image, 2), ROUTE, file="other.yaml", port=ports[1])
+        install.run("apply", "--yes", "--prune", "-f", "other.yaml")
+        assert len(before.items() & lives(docker_api).items()) >= 1
+    kept = lives(docker_api)
+    install.run("delete", "--yes", "-f", "other.yaml")
+    assert lives(docker_api).items() < kept.items()
+    assert served(ports[0]) == ["chat"]
+    install.run("plan", "--detailed-exitcode")
+    install.declare("other", *serving(tiny_image), ROUTE, file="other.yaml", port=ports[0])
+    told = install.run("apply", "--yes", "-f", "other.yaml", code=4)
+    assert f"the gateway of the stack demo listens on 127.0.0.1:{ports[0]}" in told
+    assert served(ports[0]) == ["chat"]
+    install.run("delete", "--yes", "-f", "nexus.yaml")
+    install.run("apply", "--yes", "-f", "other.yaml")
+    assert served(ports[0]) == ["chat"]
+    install.run("delete", "--yes", "-f", "other.yaml")
+
+
+def test_each_stack_of_a_folder_has_its_daemon_and_commands_take_turns_with_both(
+    installs: tuple[Install, ...], docker_api: docker.APIClient, tiny_image: str
+) -> None:
+    install = installs[0]
+    files = {"demo": "nexus.yaml", "other": "other.yaml"}
+    with ExitStack() as stack:
+        for name, file in files.items():
+            install.declare(name, *serving(tiny_image), file=file)
+            install.run("apply", "--yes", "-f", file)
+        for file in files.values():
+            stack.enter_context(install.daemon("serve", "-f", file, "--resync", "2s"))
+        before = lives(docker_api)
+        for id_ in before:
+            docker_api.kill(id_)
+        eventually(lambda: again(before, lives(docker_api)), "both run again")
+        for file in files.values():
+            install.run("apply", "--yes", "-f", file)
+        busy = install.run("serve", code=7)
+        assert "nexusctl serve" in busy
+
+
+def test_a_network_is_not_left_behind_by_containers_that_went_by_themselves(
+    installs: tuple[Install, ...], docker_api: docker.APIClient, tiny_image: str
+) -> None:
+    install, ours = installs[0], {"label": "nexusctl/managed-by=nexusctl"}
+    install.declare("demo", *serving(tiny_image))
+    for guest in (False, True):
+        install.run("apply", "--yes")
+        [row] = docker_api.containers()
+        docker_api.remove_container(row["Id"], force=True)
+        [network] = docker_api.networks(filters=ours)
+        if guest:
+            theirs = docker_api.create_container(tiny_image, ["serve", "0.0.0.0", "80"])
+            docker_api.connect_container_to_network(theirs, network["Id"])
+            docker_api.start(theirs)
+        install.run("delete", "--yes", "-f", "nexus.yaml")
+        assert [one["Id"] for one in docker_api.networks(filters=ours)] == ([network["Id"]] if guest else [])
 
 
 def test_a_container_of_another_install_or_stack_is_not_taken_over(

@@ -38,7 +38,7 @@ def test_an_apply_killed_anywhere_is_finished_by_the_next(workspace: Workspace) 
         assert len(workspace.replicas()) == 2, "one engine and one gateway: no orphan, no duplicate"
         folders = list((workspace.folder / ".nexus" / "replicas").glob("e2e-*"))
         assert len(folders) == 2
-        table = json.loads((workspace.folder / ".nexus" / "gateway" / "table.json").read_text())
+        table = json.loads((workspace.folder / ".nexus" / "gateway" / "e2e.json").read_text())
         [(name, _)] = table["endpoints"]["chat"].items()
         assert name in workspace.replicas()
 

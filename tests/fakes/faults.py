@@ -27,7 +27,7 @@ from tests.fakes.clock import FakeClock
 MODES = ("die_before", "die_after", "die_hanging", "error", "refused", "timed_out", "unreachable")
 FATAL = frozenset({"die_before", "die_after", "die_hanging"})
 
-RUNTIME = frozenset({"create", "start", "stop", "remove", "update", "adopt"})
+RUNTIME = frozenset({"create", "start", "stop", "remove", "update", "adopt", "sweep"})
 ARTIFACTS = frozenset({"fetch", "build", "pin", "unpin"})
 ROUTING = frozenset({"change"})
 JOURNAL = frozenset({"begin", "done", "failed"})

@@ -221,6 +221,9 @@ class FakeRuntime:
             raise Refused(f"{name} is running")
         del self.things[name]
 
+    def sweep(self, set_name: str) -> None:
+        self._mutate("sweep", set_name)
+
     def adopt(self, name: str, runtime_id: str, owner: Ownership) -> None:
         self._mutate("adopt", name)
         thing = self.things.get(name)

@@ -54,7 +54,9 @@ class FakeWorld:
     """Bytes of each GPU, by id; none = the runtime hands out none."""
 
     def __post_init__(self) -> None:
-        plain = Capabilities(driver="fake", fractional_cpu=True, gpus=bool(self.gpus), images=False, adopts=True)
+        plain = Capabilities(
+            driver="fake", fractional_cpu=True, gpus=bool(self.gpus), images=self.containers, adopts=True
+        )
         self.runtime = FakeRuntime(
             self.clock, self.instance, ready_after=self.ready_after, memory_bytes=self.memory_bytes, capabilities=plain
         )
@@ -106,7 +108,7 @@ class FakeWorld:
             instance=self.instance,
             version=version,
             capabilities=self.runtime.capabilities(),
-            table_path="/state/gateway/table.json",
+            table_path=f"/state/gateway/{set_name}.json",
         )
         return Session(world, store, scene, inline_workers(), self.clock, f"op{self.runs}", "tester", "apply")
 

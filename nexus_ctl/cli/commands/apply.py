@@ -38,12 +38,14 @@ def command(
     """
     from dataclasses import replace
 
+    from controllers.gateway import KIND as GATEWAY
     from controllers.looking import Options
     from nexus_ctl.cli import saved
     from nexus_ctl.cli.carry import carry
     from nexus_ctl.cli.inputs import locked_stack
     from nexus_ctl.cli.relock import keep_up
     from nexus_ctl.errors import UsageError
+    from nexus_ctl.resources.envelope import Ref
 
     options = Options(prune=prune, max_prune=max_prune, refresh=refresh, adopt=adopt == "if-unowned", upstream=True)
     check = saved.no_check
@@ -56,6 +58,7 @@ def command(
         check = plan.check
     stack = locked_stack(files, environment, whole=locked)
     with invocation.workspace(stack, invocation.command) as workspace:
-        carry(invocation, workspace, stack, options, manner, asked_for=stack.resources, check=check)
+        asked_for = (*stack.resources, Ref(GATEWAY, stack.name))
+        carry(invocation, workspace, stack, options, manner, asked_for=asked_for, check=check)
         if not manner.dry_run and not locked:
             keep_up(workspace)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nexus_ctl.resources.launch import HOST, PORT, GpuRequest, LaunchSpec, Limits
-from nexus_ctl.resources.ownership import MANAGED_BY, PREFIX, Ownership
+from nexus_ctl.resources.ownership import MANAGED_BY, PREFIX
 from nexus_ctl.resources.replica import Replica
 
 SECRET_NAMES = PREFIX + "secret-env"
@@ -39,14 +39,14 @@ class ImageFacts:
     """Directories of its PATH."""
 
 
-def network_name(owner: Ownership) -> str:
+def network_name(instance: str, set_name: str) -> str:
     """The private network of a stack."""
-    return f"nexusctl-{owner.instance[:8]}-{owner.set}"
+    return f"nexusctl-{instance[:8]}-{set_name}"
 
 
-def network_labels(owner: Ownership) -> dict[str, str]:
+def network_labels(instance: str, set_name: str) -> dict[str, str]:
     """Labels by which the network is known as ours."""
-    return {MANAGED_BY: "nexusctl", PREFIX + "instance": owner.instance, PREFIX + "set": owner.set}
+    return {MANAGED_BY: "nexusctl", PREFIX + "instance": instance, PREFIX + "set": set_name}
 
 
 def program(argv: Sequence[str], image: ImageFacts) -> tuple[str, ...]:

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from docker.errors import APIError
 
-from nexus_ctl.resources.ownership import Ownership
 from nexus_ctl.runtimes.docker.container import network_labels, network_name
 
 if TYPE_CHECKING:
     from docker import APIClient
 
+StackId = tuple[str, str]
+"""The install and the stack whose network it is."""
 ONE_AT_A_TIME = threading.Lock()
 """So that the last leaver does not take the network from under the next comer. R12's lock keeps other nexusctl out."""
 LEAVING: set[str] = set()
@@ -27,23 +28,23 @@ LEAVING: set[str] = set()
 
 
 @contextmanager
-def network_of(api: APIClient, owner: Ownership) -> Iterator[str]:
+def network_of(api: APIClient, stack: StackId) -> Iterator[str]:
     """The id of the stack's network, made if missing; it stays for as long as the block lasts. Where the block fails,
     a network that nobody is in goes again."""
     with ONE_AT_A_TIME:
         try:
-            yield _ensure(api, owner)
+            yield _ensure(api, stack)
         except Exception:
-            _remove_unless_used(api, owner)
+            _remove_unless_used(api, stack)
             raise
 
 
 @contextmanager
-def leaving(api: APIClient, owner: Ownership, container_id: str) -> Iterator[None]:
+def leaving(api: APIClient, stack: StackId, container_id: str) -> Iterator[None]:
     """Around the removal of a container: the stack's network goes first if no other replica is left."""
     with ONE_AT_A_TIME:
         LEAVING.add(container_id)
-        _remove_unless_used(api, owner)
+        _remove_unless_used(api, stack)
     try:
         yield
     finally:
@@ -51,21 +52,30 @@ def leaving(api: APIClient, owner: Ownership, container_id: str) -> Iterator[Non
             LEAVING.discard(container_id)
 
 
-def _remove_unless_used(api: APIClient, owner: Ownership) -> None:
-    here = {row["Id"] for row in api.containers(all=True, filters={"label": _label_words(owner)})}
+def sweep(api: APIClient, stack: StackId) -> None:
+    """Take away the stack's network where it has no container: what is left of a death between the two, or of
+    containers that somebody removed by hand."""
+    with ONE_AT_A_TIME:
+        _remove_unless_used(api, stack)
+
+
+def _remove_unless_used(api: APIClient, stack: StackId) -> None:
+    here = {row["Id"] for row in api.containers(all=True, filters={"label": _label_words(stack)})}
     if here - LEAVING:
         return
-    _remove(api, _networks(api, owner))
+    _remove(api, _networks(api, stack))
 
 
-def _ensure(api: APIClient, owner: Ownership) -> str:
-    if not _networks(api, owner):
+def _ensure(api: APIClient, stack: StackId) -> str:
+    if not _networks(api, stack):
         try:
-            api.create_network(network_name(owner), driver="bridge", check_duplicate=True, labels=network_labels(owner))
+            api.create_network(
+                network_name(*stack), driver="bridge", check_duplicate=True, labels=network_labels(*stack)
+            )
         except APIError as error:
             if error.response is None or error.response.status_code != 409:
                 raise
-    oldest, *twins = _networks(api, owner)
+    oldest, *twins = _networks(api, stack)
     _remove(api, twins)
     return str(oldest["Id"])
 
@@ -79,11 +89,11 @@ def _remove(api: APIClient, networks: Iterable[Mapping[str, Any]]) -> None:
                 raise  # 403: somebody attached a container of their own, or it runs; 404: gone already
 
 
-def _networks(api: APIClient, owner: Ownership) -> list[dict[str, Any]]:
+def _networks(api: APIClient, stack: StackId) -> list[dict[str, Any]]:
     """The stack's networks, oldest first."""
-    found: list[dict[str, Any]] = api.networks(filters={"label": _label_words(owner)})
+    found: list[dict[str, Any]] = api.networks(filters={"label": _label_words(stack)})
     return sorted(found, key=lambda network: (network["Created"], network["Id"]))
 
 
-def _label_words(owner: Ownership) -> list[str]:
-    return [f"{key}={value}" for key, value in network_labels(owner).items()]
+def _label_words(stack: StackId) -> list[str]:
+    return [f"{key}={value}" for key, value in network_labels(*stack).items()]

@@ -175,7 +175,7 @@ class DockerRuntime:
         if missing := next((one.source for one in launch.mounts if not Path(one.source).exists()), ""):
             raise Terminal(f"{replica.name}: {missing} is not on this machine")
         image = image_facts(self.api, launch.image)
-        with translated(replica.name), networks.network_of(self.api, replica.owner) as network_id:
+        with translated(replica.name), networks.network_of(self.api, _stack(replica.owner)) as network_id:
             config = container_config(replica, image, network_id)
             if launch.secret_env:
                 config = with_secret_mount(config, str(self._secrets.folder(replica.name)))
@@ -214,7 +214,7 @@ class DockerRuntime:
         if found["State"]["Running"]:  # Podman's own refusal takes the container off its network first
             raise Refused(f"{name}: it runs; stop it first")
         owner = Ownership.from_labels(found["Config"].get("Labels") or {})
-        with translated(name), networks.leaving(self.api, owner, found["Id"]) if owner else nullcontext():
+        with translated(name), networks.leaving(self.api, _stack(owner), found["Id"]) if owner else nullcontext():
             try:
                 self.api.remove_container(found["Id"], v=owner is not None)
             except APIError as error:
@@ -223,6 +223,10 @@ class DockerRuntime:
                 self._await_removal(found["Id"], name)
             self._secrets.remove(name)
         self._adoptions.drop(name)
+
+    def sweep(self, set_name: str) -> None:
+        with translated(set_name):
+            networks.sweep(self.api, (self.instance, set_name))
 
     def adopt(self, name: str, runtime_id: str, owner: Ownership) -> None:
         if self._adoptions.path is None:
@@ -394,3 +398,7 @@ class DockerRuntime:
             if time.monotonic() > deadline:
                 raise Retryable(f"{name}: the engine is still removing it")
             time.sleep(POLL_SECONDS)
+
+
+def _stack(owner: Ownership) -> networks.StackId:
+    return owner.instance, owner.set

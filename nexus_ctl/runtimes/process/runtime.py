@@ -178,6 +178,9 @@ class ProcessRuntime:
             directory.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)
 
+    def sweep(self, set_name: str) -> None:
+        """Processes of a stack share nothing."""
+
     def adopt(self, name: str, runtime_id: str, owner: Ownership) -> None:
         raise Refused(f"{name}: {UNWATCHED}")
 

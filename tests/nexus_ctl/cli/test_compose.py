@@ -40,7 +40,7 @@ def test_a_session_knows_set_instance_and_runtime(workspace: LocalWorkspace, tmp
     assert workspace.note == "process (declared)"
     assert session.world.runtime.list() == ()
     assert session.world.runtime.capabilities().driver == "process"
-    assert session.scene.table_path == str(tmp_path / ".nexus" / "gateway" / "table.json")
+    assert session.scene.table_path == str(tmp_path / ".nexus" / "gateway" / "demo.json")
 
 
 def test_a_secret_that_was_read_leaves_every_text(workspace: LocalWorkspace) -> None:

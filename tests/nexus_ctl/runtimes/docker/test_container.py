@@ -129,6 +129,6 @@ def test_limits_and_their_absence() -> None:
 
 
 def test_a_network_per_install_and_stack() -> None:
-    assert network_name(OWNER) == "nexusctl-01234567-demo"
-    assert network_name(replace(OWNER, set="other")) != network_name(OWNER)
-    assert network_name(replace(OWNER, instance="another-one")) != network_name(OWNER)
+    assert network_name(OWNER.instance, OWNER.set) == "nexusctl-01234567-demo"
+    assert network_name(OWNER.instance, "other") != network_name(OWNER.instance, OWNER.set)
+    assert network_name("another-one", OWNER.set) != network_name(OWNER.instance, OWNER.set)
