@@ -124,18 +124,8 @@ def learn(session: Session, after: Look) -> None:
     for lesson in lessons(session.world, after):
         session.store.reports.put(lesson.placed.key, lesson.report.to_json())
         if lesson.report.buffers:
-            session.store.events.emit(
-                Event(
-                    type="Normal",
-                    reason="MemoryReported",
-                    message=lesson.message,
-                    set=session.scene.set,
-                    ref=lesson.ref,
-                    generation=lesson.generation,
-                    op_id=session.op_id,
-                    actor=session.actor,
-                )
-            )
+            event = _event(session, lesson.ref, "MemoryReported", lesson.message, generation=lesson.generation)
+            session.store.events.emit(event)
 
 
 def _lifecycle(before: str, observed: str) -> str:
@@ -146,43 +136,44 @@ def _lifecycle(before: str, observed: str) -> str:
     return observed
 
 
-def tell(session: Session, objects: Sequence[ObjectResult], stored: Mapping[Ref, StoredObject]) -> None:
-    """One event for every object that did not stay as it was."""
-    session.store.events.emit_all(
-        [
-            Event(
-                type="Warning" if item.ending in BAD else "Normal",
-                reason=item.ending.value.capitalize(),
-                message=session.world.redact(item.detail) or f"{item.ending} by {session.command}",
-                set=session.scene.set,
-                ref=item.ref,
-                generation=stored[item.ref].generation if item.ref in stored else 0,
-                op_id=session.op_id,
-                actor=session.actor,
-            )
-            for item in objects
-            if item.ending is not Ending.UNCHANGED
-        ]
-    )
+def tell(
+    session: Session,
+    objects: Sequence[ObjectResult],
+    outcomes: Mapping[int, Outcome],
+    stored: Mapping[Ref, StoredObject],
+) -> None:
+    """One event for every object that did not stay as it was, and for every drain whose deadline cut requests."""
+    generations = {ref: item.generation for ref, item in stored.items()}
+    events = [
+        _event(
+            session,
+            item.ref,
+            item.ending.value.capitalize(),
+            session.world.redact(item.detail) or f"{item.ending} by {session.command}",
+            generation=generations.get(item.ref, 0),
+            warns=item.ending in BAD,
+        )
+        for item in objects
+        if item.ending is not Ending.UNCHANGED
+    ]
+    for outcome in outcomes.values():
+        if outcome.note:
+            ref = outcome.node.ref
+            generation = generations.get(ref, 0)
+            events.append(_event(session, ref, "DrainDeadline", outcome.note, generation=generation, warns=True))
+    session.store.events.emit_all(events)
 
 
-def tell_notes(session: Session, outcomes: Mapping[int, Outcome], stored: Mapping[Ref, StoredObject]) -> None:
-    """One event for every drain that ended by its deadline with requests open: those were cut."""
-    session.store.events.emit_all(
-        [
-            Event(
-                type="Warning",
-                reason="DrainDeadline",
-                message=outcome.note,
-                set=session.scene.set,
-                ref=outcome.node.ref,
-                generation=stored[outcome.node.ref].generation if outcome.node.ref in stored else 0,
-                op_id=session.op_id,
-                actor=session.actor,
-            )
-            for outcome in outcomes.values()
-            if outcome.note
-        ]
+def _event(session: Session, ref: Ref, reason: str, message: str, *, generation: int, warns: bool = False) -> Event:
+    return Event(
+        type="Warning" if warns else "Normal",
+        reason=reason,
+        message=message,
+        set=session.scene.set,
+        ref=ref,
+        generation=generation,
+        op_id=session.op_id,
+        actor=session.actor,
     )
 
 

@@ -79,8 +79,7 @@ def carry_out(
     books.write_status(session, after, assessed)
     books.learn(session, after)
     stored = {item.ref: item for item in session.store.objects.all(session.scene.set)}
-    books.tell(session, objects, stored)
-    books.tell_notes(session, outcomes, stored)
+    books.tell(session, objects, outcomes, stored)
     books.mark(session, objects, stored, fresh, assessed)
     return Result(plan, outcomes, objects, assessed)
 
