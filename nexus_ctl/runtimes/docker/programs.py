@@ -148,8 +148,20 @@ class DockerPrograms:
                 with translated(name):
                     return str(self.api.create_container_from_config(config, name=name)["Id"])
             except NameInUse:
+                if not self._is_build(name):
+                    raise
                 self._remove(name)
         raise busy(name)
+
+    def _is_build(self, name: str) -> bool:
+        """Whether what bears the name is a run of nexusctl's, of whatever install, or gone by now. Else it is nobody's
+        to touch."""
+        with translated(name):
+            try:
+                labels = self.api.inspect_container(name)["Config"]["Labels"] or {}
+            except NotFound:
+                return True
+        return BUILDER in labels
 
     def _remove(self, container_id: str) -> None:
         """Kill and remove it. Gone, or about to be: done."""

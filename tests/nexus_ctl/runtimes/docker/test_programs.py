@@ -11,7 +11,7 @@ from typing import Any
 import docker
 import pytest
 
-from nexus_ctl.errors import Interrupted
+from nexus_ctl.errors import Interrupted, NameInUse
 from nexus_ctl.resources.one_shot import OneShot
 from nexus_ctl.runtimes.docker.programs import DockerPrograms
 
@@ -123,6 +123,18 @@ def test_a_program_that_is_not_there_fails(programs: DockerPrograms, tiny_image:
     said = programs.run(job(programs, tiny_image, tmp_path, "", argv=("/bin/never",)), nothing)
     assert said.startswith("it ended with 127")
     assert "/bin/never" in said
+
+
+def test_a_container_of_somebody_else_that_bears_its_name_is_left_alone(
+    programs: DockerPrograms, tiny_image: str, tmp_path: Path, docker_api: docker.APIClient
+) -> None:
+    work = job(programs, tiny_image, tmp_path, "echo done > /out/done")
+    theirs = docker_api.create_container(tiny_image, ["sleep", "300"], name=work.name)["Id"]
+    docker_api.start(theirs)
+    with pytest.raises(NameInUse, match=work.name):
+        programs.run(work, nothing)
+    assert docker_api.inspect_container(theirs)["State"]["Running"]
+    docker_api.remove_container(theirs, force=True)
 
 
 def test_what_a_killed_run_left_is_ended_by_the_next(
