@@ -69,6 +69,11 @@ def _first(config: Config, names: tuple[str, ...], usual: float | None) -> Any:
     return usual
 
 
+def experts_of(config: Config) -> int:
+    """How many experts a layer has; 0 in a model without."""
+    return int(_first(config, ("num_local_experts", "num_experts"), 0))
+
+
 def only(name: str, *allowed: Any) -> Condition:
     """The value of this key is one of these; None among them: or it is left out."""
 
@@ -153,7 +158,7 @@ _SANDWICH = {
     "post_feedforward_layernorm": "post_ffw_norm",
 }
 _MOE_KEYS: dict[str, Key] = {
-    "expert_count": whole("num_local_experts", "num_experts"),
+    "expert_count": experts_of,
     "expert_used_count": whole("num_experts_per_tok"),
 }
 _QWEN_MOE_KEYS = _RMS | _MOE_KEYS | {"expert_feed_forward_length": whole("moe_intermediate_size")}

@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nexus_ctl.artifacts.converted import Origin, Slab, converted
+from nexus_ctl.artifacts.converted import converted
 from nexus_ctl.artifacts.folder import local
 from nexus_ctl.artifacts.gguf_header import read_file
+from nexus_ctl.artifacts.layout import Origin, Slab
 from nexus_ctl.artifacts.lora import adapter
 from nexus_ctl.artifacts.quantized import padded
 from nexus_ctl.resources.weights import merge_shards

@@ -16,9 +16,10 @@ from typing import Any
 
 from nexus_ctl.artifacts import safetensors_header
 from nexus_ctl.artifacts.architectures import FAMILIES
-from nexus_ctl.artifacts.converted import WIDTHS, Converted, Origin, Slab, assembled, place_of, refused
+from nexus_ctl.artifacts.converted import Converted, assembled, refused
 from nexus_ctl.artifacts.folder import Folder
 from nexus_ctl.artifacts.gguf_bytes import Written
+from nexus_ctl.artifacts.layout import WIDTHS, Origin, Slab, place_of
 from nexus_ctl.artifacts.mixture import walk_order
 from nexus_ctl.resources.quantization import ALL_F32, FILE_TYPES
 from nexus_ctl.resources.weights import TYPE_BY_NAME, GgufHeader, Tensor

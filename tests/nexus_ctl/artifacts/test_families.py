@@ -13,30 +13,25 @@ import pytest
 
 from nexus_ctl.artifacts.architectures import FAMILIES
 from nexus_ctl.artifacts.cache import Cache
-from nexus_ctl.artifacts.converter import main as convert
+from nexus_ctl.artifacts.converted import converted
 from nexus_ctl.artifacts.gguf_header import read_file
 from nexus_ctl.artifacts.source import Means
 from nexus_ctl.clock import SystemClock
+from nexus_ctl.errors import Terminal
 from nexus_ctl.resources.artifact import Conversion, Request
 from nexus_ctl.resources.model import HuggingFaceSource, Source
-from tests.fakes.checkpoints import CHECKPOINTS, PROMPTS, Checkpoint
+from tests.fakes.checkpoints import CHECKPOINTS, PROMPTS
+from tests.fakes.converted import gguf_of
 from tests.fakes.engine_answers import Answers, Question, ask
 from tests.fakes.hub import FakeHub
+from tests.fakes.hub_model import safetensors
 from tests.fakes.sentencepiece_model import trained
 from tests.fixtures.expected_logits import FOLDER
+from tests.nexus_ctl.artifacts.test_converted import in_memory
 
 NEAR = 0.03
 """The largest difference of a log-probability; a wrong order of rows or a lowered norm makes it larger than 1. What is
 left is ggml's table of 16 bits for one activation; without it, all are nearer than 0.001."""
-
-
-def made(checkpoint: Checkpoint, folder: Path, kind: str = "f32") -> Path:
-    """Its GGUF."""
-    folder.mkdir()
-    for name, content in checkpoint.files().items():
-        (folder / name).write_bytes(content)
-    convert(kind, str(folder / "made.gguf"), *(f"{name}={folder / name}" for name in checkpoint.files()))
-    return folder / "made.gguf"
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +39,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Answers]:
     """Of all of them; the engine is started once."""
     root = tmp_path_factory.mktemp("made")
     asked = [
-        Question(made(one, root / name), [PROMPTS[at] for at in one.prompts], context=128)
+        Question(gguf_of(one.files(), root / name), [PROMPTS[at] for at in one.prompts], context=128)
         for name, one in CHECKPOINTS.items()
     ]
     return dict(zip(CHECKPOINTS, ask(asked), strict=True))
@@ -85,3 +80,47 @@ def test_it_is_built_as_planned_over_the_network(name: str, tmp_path: Path) -> N
     made = cache.build(request, request.identity_from([base.identity]), lambda _: None)
     assert ahead.size_bytes == made.size_bytes == Path(made.path).stat().st_size
     assert header == read_file(Path(made.path)).header
+
+
+@pytest.mark.parametrize(
+    ("name", "lacking", "told"),
+    [
+        ("llama", "model.layers.3.", "is not in each of the 4 layers"),
+        ("llama", "layers.1.self_attn.v_proj", r"attn_v\.weight is not in each of the 4 layers \(see layer 1\)"),
+        ("llama", "lm_head", r"lack output\.weight"),
+        ("qwen3moe", "experts.7.", "is made of 7 experts, the model has 8"),
+        ("qwen2moe", "experts.2.up_proj", "is made of 7 experts, the model has 8"),
+    ],
+)
+def test_files_that_lack_a_part_are_refused(name: str, lacking: str, told: str) -> None:
+    checkpoint = CHECKPOINTS[name]
+    there = {name: numbers for name, numbers in checkpoint.tensors().items() if lacking not in name}
+    texts = {file: content for file, content in checkpoint.files().items() if not file.endswith(".safetensors")}
+    with pytest.raises(Terminal, match=told):
+        converted(in_memory(texts | {"model.safetensors": safetensors(there)}), "f16")
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "told"),
+    [
+        ("llama", {"hidden_act": "gelu"}, "hidden_act is 'gelu'"),
+        ("qwen2", {"use_sliding_window": True}, "use_sliding_window is True"),
+        ("qwen3moe", {"norm_topk_prob": False}, "norm_topk_prob is False"),
+        ("qwen2moe", {"mlp_only_layers": [1]}, r"mlp_only_layers is \[1\]"),
+        ("gemma2", {"query_pre_attn_scalar": 30}, "query_pre_attn_scalar is 30"),
+        ("gemma3", {"layer_types": ["full_attention"] * 7}, "layer_types has another order"),
+        ("smollm3", {"no_rope_layers": [1, 1, 1, 1]}, "no_rope_layers is not every fourth"),
+        ("qwen2", {"rope_scaling": {"rope_type": "llama3"}}, r"rope_scaling\.rope_type is 'llama3'"),
+        (
+            "llama-yarn",
+            {"rope_parameters": {"rope_type": "yarn", "factor": 2, "truncate": False}},
+            "truncate of the rule",
+        ),
+        ("phi3-long", {"partial_rotary_factor": 0.5}, "short_factor must have 4 numbers"),
+    ],
+)
+def test_what_llama_cpp_computes_otherwise_is_refused_by_its_key(name: str, changes: dict[str, Any], told: str) -> None:
+    checkpoint = replace(CHECKPOINTS[name], config={**CHECKPOINTS[name].config, **changes})
+    files = CHECKPOINTS[name].files() | {"config.json": json.dumps(checkpoint.full).encode()}
+    with pytest.raises(Terminal, match=rf"config\.json: .*{told}"):
+        converted(in_memory(files), "f16")

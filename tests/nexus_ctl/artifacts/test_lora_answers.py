@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from nexus_ctl.artifacts.converter import main as convert
 from tests.fakes.checkpoints import CHECKPOINTS, PROMPTS, Checkpoint, Numbers
+from tests.fakes.converted import gguf_of
 from tests.fakes.engine_answers import Answers, Question, ask
 from tests.fakes.hub_model import safetensors
 
@@ -59,16 +58,6 @@ def merged_files(checkpoint: Checkpoint) -> dict[str, bytes]:
     return texts | {"model.safetensors": safetensors(tensors)}
 
 
-def made(files: Mapping[str, bytes], folder: Path, base: Path | None = None) -> Path:
-    """The GGUF of these files."""
-    folder.mkdir(parents=True)
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-    model = [f"={base}"] if base is not None else []
-    convert("f32", str(folder / "made.gguf"), *(f"{name}={folder / name}" for name in files), *model)
-    return folder / "made.gguf"
-
-
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, tuple[Answers, Answers, Answers]]:
     """Of the model alone, with its adapter, and merged; the engine is started once."""
@@ -76,9 +65,9 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, tuple[Answ
     asked = []
     for name in CHANGED:
         checkpoint = CHECKPOINTS[name]
-        base = made(checkpoint.files(), root / name / "base")
-        adapter = made(adapter_files(checkpoint), root / name / "adapter", base)
-        merged = made(merged_files(checkpoint), root / name / "merged")
+        base = gguf_of(checkpoint.files(), root / name / "base")
+        adapter = gguf_of(adapter_files(checkpoint), root / name / "adapter", base=base)
+        merged = gguf_of(merged_files(checkpoint), root / name / "merged")
         asked += [Question(base, PROMPTS), Question(base, PROMPTS, adapter=adapter), Question(merged, PROMPTS)]
     found = ask(asked)
     return {name: (found[3 * at], found[3 * at + 1], found[3 * at + 2]) for at, name in enumerate(CHANGED)}

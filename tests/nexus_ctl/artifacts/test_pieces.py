@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nexus_ctl.artifacts.converted import converted
-from nexus_ctl.artifacts.converter import main as convert
 from nexus_ctl.artifacts.pieces import of_model
 from nexus_ctl.errors import Terminal
 from tests.fakes.checkpoints import CHECKPOINTS
+from tests.fakes.converted import gguf_of
 from tests.fakes.engine_answers import Answers, Question, ask
 from tests.fakes.sentencepiece_model import tokenizer_json, trained
 from tests.nexus_ctl.artifacts.test_converted import in_memory
@@ -61,11 +61,7 @@ def repository(tokenizer: Mapping[str, bytes], count: int) -> dict[str, bytes]:
 
 
 def asked(files: Mapping[str, bytes], folder: Path, **more: Any) -> Answers:
-    folder.mkdir()
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-    convert("f16", str(folder / "made.gguf"), *(f"{name}={folder / name}" for name in files))
-    [answers] = ask([Question(folder / "made.gguf", **{"texts": TEXTS, **more})])
+    [answers] = ask([Question(gguf_of(files, folder, "f16"), **{"texts": TEXTS, **more})])
     return answers
 
 

