@@ -38,7 +38,7 @@ def observe(
             found[ref] = ObservedModel(pin=pin)
             continue
         request = locked_request(ref.name, specs, scene.lock) if ref.name in specs else request_of(spec, specs)
-        seen = _look(world, scene, request) if ref in desired else ObservedModel(request, world.artifacts.find(request))
+        seen = _look(world, scene, request) if ref in desired else _left(world, request)
         found[ref] = replace(seen, pin=pin)
     return _with_upstreams(world, scene, found, desired)
 
@@ -54,6 +54,14 @@ def _with_upstreams(
             asked[ref.name] = (request, _token_if_any(world, request) if scene.look_upstream else None)
     moved = world.artifacts.upstream(asked, look=scene.look_upstream)
     return {ref: replace(one, upstream=moved.get(ref.name)) for ref, one in found.items()}
+
+
+def _left(world: World, request: Request) -> ObservedModel:
+    """What is here of a Model that is no longer declared."""
+    beneath = [replace(request, steps=request.steps[:count]) for count in range(len(request.steps))]
+    owned = [one for one in beneath if one.steps or one.source.path is None]
+    sizes = [there.size_bytes for one in owned if (there := world.artifacts.find(one)) is not None]
+    return ObservedModel(request, world.artifacts.find(request), beneath_bytes=sum(sizes))
 
 
 def _look(world: World, scene: Scene, request: Request) -> ObservedModel:

@@ -204,7 +204,10 @@ def _release(ref: Ref, observed: ObservedModel, scene: Scene) -> Change:
         return removal(ref, scene, "", ())
     spec = ModelSpec.model_validate_json(observed.pin.spec)
     deletes = spec.deletion_policy == "Delete" and (spec.source.path is None or spec.quantize is not None)
-    size = human_bytes(observed.artifact.size_bytes if observed.artifact else 0)
-    note = f"deletes {size} unless another stack uses them" if deletes else f"keeps {size} on disk (deletionPolicy)"
+    size, beneath = observed.artifact.size_bytes if observed.artifact else 0, observed.beneath_bytes
+    note = f"keeps {human_bytes(size + beneath)} on disk (deletionPolicy)"
+    if deletes:
+        note = f"deletes {human_bytes(size)} unless another stack uses them"
+        note += f"; {human_bytes(beneath)} that it was built from stay until models gc" if beneath else ""
     steps = (Step(UnpinModel(observed.pin, deletes)),)
     return removal(ref, scene, observed.pin.protected, steps, notes=(note,), destroys_data=deletes)

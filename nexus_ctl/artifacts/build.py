@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -47,7 +47,17 @@ class Builder:
     """What a lock calls the recipe and the inputs of a request."""
 
     def build(self, request: Request, identity: str, progress: ProgressSink, planned: str) -> Record:
-        """See the port; the record of what is there then."""
+        """See the port; the record of what is there then. Nothing is removed meanwhile of what it is built from."""
+
+        def waiting() -> None:
+            progress(Progress(_phase(request), 0, None))
+
+        with ExitStack() as held:
+            for one in request.inputs:
+                held.enter_context(locked(self.layout.lock(one.key), self.means.clock, waiting, shared=True))
+            return self._built(request, identity, progress, planned)
+
+    def _built(self, request: Request, identity: str, progress: ProgressSink, planned: str) -> Record:
         inputs = [self._here(one) for one in request.inputs]
         if request.identity_from(one.identity for one in inputs) != identity:
             raise Terminal(

@@ -1,15 +1,16 @@
 """What nothing refers to any more, and its removal: `models gc`, and the cache's side of `deletionPolicy`.
 
-Never touched: what a pin holds, what a running fetch works on (its lock is busy), what is younger than the grace
-time (a fetch that is about to be pinned), and anything that does not bear a name the cache gives. Pins cannot
-change while something is removed: both hold the same lock.
+Never touched: what a pin holds, what a replica was given (in a roll-out, or when one failed, the old replica serves
+what its Model has left), what a running fetch or build works on (its lock is busy), what is younger than the grace time
+(a fetch that is about to be pinned), and anything that does not bear a name the cache gives. Pins cannot change while
+something is removed: both hold the same lock.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -40,19 +41,28 @@ class Garbage:
     """The requests it belongs to."""
 
 
-def garbage(layout: Layout, clock: Clock, grace: timedelta = GRACE) -> tuple[Garbage, ...]:
-    """All that may go now, sorted by kind and path. Reads only."""
+def garbage(
+    layout: Layout, clock: Clock, grace: timedelta = GRACE, *, in_use: frozenset[str] = frozenset()
+) -> tuple[Garbage, ...]:
+    """All that may go now, sorted by kind and path. Reads only. `in_use` are files and folders that replicas have."""
     before = clock.now() - grace
-    unused = (*_artifacts(layout, before), *_partials(layout, before))
+    unused = (*_artifacts(layout, before, in_use), *_partials(layout, before))
     broken = (*_quarantined(layout), *_leftovers(layout, before))
     return tuple(sorted((*unused, *broken), key=lambda item: (item.kind, item.path)))
 
 
-def collect(layout: Layout, clock: Clock, items: Iterable[Garbage], grace: timedelta = GRACE) -> tuple[Garbage, ...]:
-    """Remove those of `items` that still are garbage and that no fetch works on; what was removed."""
+def collect(
+    layout: Layout,
+    clock: Clock,
+    items: Iterable[Garbage],
+    grace: timedelta = GRACE,
+    *,
+    in_use: frozenset[str] = frozenset(),
+) -> tuple[Garbage, ...]:
+    """Remove those of `items` that still are garbage and that no fetch or build works on; what was removed."""
     removed = []
     with locked(layout.pins_lock, clock):
-        still = set(garbage(layout, clock, grace))
+        still = set(garbage(layout, clock, grace, in_use=in_use))
         for item in items:
             with ExitStack() as locks:
                 free = [locks.enter_context(lock_if_free(layout.lock(key))) for key in item.keys]
@@ -81,10 +91,13 @@ def _held(layout: Layout) -> frozenset[str]:
 
 
 def digests_of(layout: Layout, pin: Pin) -> frozenset[str]:
-    """The blobs a pin holds: those its request brought, and the one its Model declares, whoever brought that."""
-    record = layout.read_record(pin.key)
+    """The blobs a pin holds: those its request brought, and the one its Model declares, whoever brought that.
+
+    Of what is built neither the source nor the digest that is declared for it.
+    """
+    record, spec = layout.read_record(pin.key), json.loads(pin.spec) if pin.spec else {}
     brought = frozenset(file.sha256 for file in record.files) if record is not None else frozenset()
-    declared = json.loads(pin.spec).get("sha256") if pin.spec else None
+    declared = None if "quantize" in spec or "convert" in spec else spec.get("sha256")
     return brought | ({declared} if declared else frozenset())
 
 
@@ -96,15 +109,23 @@ def _bringers(layout: Layout) -> dict[str, tuple[Record, ...]]:
     return found
 
 
-def _artifacts(layout: Layout, before: datetime) -> Iterator[Garbage]:
+def _artifacts(layout: Layout, before: datetime, in_use: frozenset[str]) -> Iterator[Garbage]:
     held, bringers = _held(layout), _bringers(layout)
+    served = {(found.st_dev, found.st_ino) for path in in_use if (found := look(Path(path))) is not None}
     awaited = {digest for _, sidecar in _sidecars(layout) for digest in (sidecar.sha256, sidecar.verified) if digest}
     for path in (layout.root / "blobs").glob("sha256-*"):
         sha256 = path.name.removeprefix("sha256-")
         records = bringers.get(sha256, ())
         young = any(datetime.fromisoformat(record.fetched_at) > before for record in records)
-        if sha256 not in held and sha256 not in awaited and not young:
+        kept = young or _is_served(path, served)
+        if sha256 not in held and sha256 not in awaited and not kept:
             yield _blob_item(layout, sha256, records)
+
+
+def _is_served(blob: Path, served: Collection[tuple[int, int]]) -> bool:
+    """Whether a replica has it, by whatever name, or a folder that it lies in."""
+    found = filter(None, map(look, (blob, *blob.parents)))
+    return any((one.st_dev, one.st_ino) in served for one in found)
 
 
 def _blob_item(layout: Layout, sha256: str, records: tuple[Record, ...]) -> Garbage:

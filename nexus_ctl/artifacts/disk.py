@@ -139,13 +139,16 @@ def is_full(error: OSError) -> bool:
 
 
 @contextmanager
-def locked(path: Path, clock: Clock, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+def locked(
+    path: Path, clock: Clock, waiting: Callable[[], None] = lambda: None, *, shared: bool = False
+) -> Iterator[None]:
     """Hold the lock file `path`, waiting for whoever has it (process or thread); `waiting` is called meanwhile.
 
-    The kernel drops the lock when its holder dies. The file itself stays: removing it would let two in.
+    `shared` with others who only want that nobody else holds it. The kernel drops the lock when its holder dies. The
+    file itself stays: removing it would let two in.
     """
     with _lock_file(path) as handle:
-        while not _take(handle):
+        while not _take(handle, shared=shared):
             waiting()
             clock.sleep(0.1)
         yield
@@ -168,9 +171,9 @@ def _lock_file(path: Path) -> Iterator[int]:
         os.close(handle)
 
 
-def _take(handle: int) -> bool:
+def _take(handle: int, *, shared: bool = False) -> bool:
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

@@ -46,6 +46,8 @@ class ObservedModel:
 
     upstream: Upstream | None = None
     """What the source's branch names by now, where that was looked at."""
+    beneath_bytes: int = 0
+    """Of a Model that is no longer declared: what the cache holds of that it was built from."""
 
     @property
     def is_wanted(self) -> bool:

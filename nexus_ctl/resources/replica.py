@@ -64,6 +64,8 @@ class ObservedReplica:
     pid: int | None = None
     ended_at: datetime | None = None
     """When the latest run ended; None while it runs, where it never ran, and where nobody saw the end."""
+    files: tuple[str, ...] = ()
+    """Files and folders of this machine that it was given, sorted: what it needs to start again."""
 
 
 class Health(StrEnum):

@@ -337,6 +337,13 @@ class RuntimeContract:
             case.runtime.create(replica)
         assert case.runtime.inspect(replica.name) is None
 
+    def test_what_it_was_given_is_told_while_it_is_there(self, case: RuntimeCase) -> None:
+        source = case.make_file("given.gguf", "m")
+        name = case.run("show", "/models/m.gguf", mounts=(Mount("/models/m.gguf", source, "m"),))
+        assert [one.files for one in case.runtime.list() if one.name == name] == [(source,)]
+        plain = case.run(*SERVE)
+        assert [one.files for one in case.runtime.list() if one.name == plain] == [()]
+
     def test_a_fraction_of_a_core_works_or_is_refused(self, case: RuntimeCase) -> None:
         replica = case.replica(*SERVE, limits=Limits(cpu_cores=0.5))
         if case.runtime.capabilities().fractional_cpu:

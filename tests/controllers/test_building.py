@@ -204,3 +204,25 @@ def test_of_a_conversion_and_a_quantization_only_the_last_is_held() -> None:
     change = change_of(world, stack)
     assert [one.step for one in change.builds] == ["convert to GGUF, bf16", "quantize Q4_K_M"]
     assert (change.disk_bytes, change.temporary_bytes) == (2000, 1500)
+
+
+@pytest.mark.parametrize(
+    ("policy", "note"),
+    [
+        ("Retain", "keeps 1.5 KiB on disk (deletionPolicy)"),
+        ("Delete", "deletes 500 B unless another stack uses them; 1000 B that it was built from stay until models gc"),
+    ],
+)
+def test_a_deletion_says_how_many_bytes_stay(policy: str, note: str) -> None:
+    spec = {"source": {"url": "http://models.test/smol.gguf"}, "quantize": {"type": "Q4_K_M"}, "deletionPolicy": policy}
+    other = a_model("other")
+    world, stack = FakeWorld(), a_stack(a_resource("Model", "smol", spec), other)
+    offer(world, stack)
+    world.apply(stack)
+    change = change_of(world, a_stack(other), prune=True)
+    assert change.notes == (note,)
+    assert change.destroys_data == (policy == "Delete")
+    world.apply(a_stack(other), Options(prune=True, max_prune=9))
+    assert {one.size_bytes for one in world.artifacts.delivered.values()} == (
+        {500, 1000} if policy == "Retain" else {1000}
+    )

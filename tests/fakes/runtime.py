@@ -475,4 +475,5 @@ def _observed(thing: Thing) -> ObservedReplica:
         limits=thing.limits,
         pid=thing.pid,
         ended_at=thing.ended_at,
+        files=tuple(sorted(mount.source for mount in thing.launch.mounts)) if thing.launch is not None else (),
     )

@@ -78,9 +78,10 @@ def _files(cache: Layout, stack: Stack, ratings: Sequence[Rating]) -> Iterator[M
 @click.option("--dry-run", is_flag=True, help="Only list what would go.")
 @click.pass_obj
 def gc(invocation: Invocation, *, files: tuple[str, ...], environment: str | None, yes: bool, dry_run: bool) -> None:
-    """Remove files that no stack uses, and what interrupted downloads left.
+    """Remove files that no stack uses, and what interrupted downloads and builds left.
 
-    Never touched: what any stack of this user pins, what a running download works on, what came within the last hour.
+    Never touched: what any stack of this user pins, what a replica of this stack was made with, what a running
+    download or build works on, what came within the last hour.
     """
     from nexus_ctl.artifacts.collect import collect, garbage
     from nexus_ctl.cli.inputs import load_stack
@@ -90,7 +91,11 @@ def gc(invocation: Invocation, *, files: tuple[str, ...], environment: str | Non
 
     stack = load_stack(files, environment)
     with invocation.workspace(stack, invocation.command) as workspace:
-        items = garbage(workspace.cache, workspace.clock)
+        world = workspace.session.world
+        in_use = frozenset(
+            path for runtime in (world.runtime, world.host) for one in runtime.list() for path in one.files
+        )
+        items = garbage(workspace.cache, workspace.clock, in_use=in_use)
         click.echo(listed([(one.kind, one.path, one.size_bytes) for one in items]), nl=False, err=not dry_run)
         if dry_run or not items:
             return
@@ -106,5 +111,5 @@ def gc(invocation: Invocation, *, files: tuple[str, ...], environment: str | Non
                 raise Blocked(
                     "not confirmed; nothing was removed", code="not-confirmed", summary="a confirmation is missing"
                 )
-        removed = collect(workspace.cache, workspace.clock, items)
+        removed = collect(workspace.cache, workspace.clock, items, in_use=in_use)
         click.echo(f"{len(removed)} removed, {human_bytes(sum(one.size_bytes for one in removed))} free")

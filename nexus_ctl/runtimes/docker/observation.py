@@ -51,6 +51,7 @@ def observed_replica(inspect: Mapping[str, Any]) -> ObservedReplica:
         limits=limits_of(inspect["HostConfig"]),
         pid=state["Pid"] or None,
         ended_at=None if state["Running"] else _time(state["FinishedAt"]),
+        files=tuple(sorted(one["Source"] for one in inspect.get("Mounts") or () if one["Type"] == "bind")),
     )
 
 

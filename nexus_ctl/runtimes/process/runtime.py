@@ -105,6 +105,7 @@ class ProcessRuntime:
             limits=record.replica.launch.limits,
             pid=run.get("pid") if running else None,
             ended_at=datetime.fromtimestamp(ended["endedAt"], UTC) if ended.get("endedAt") and not running else None,
+            files=tuple(sorted(mount.source for mount in record.replica.launch.mounts)),
         )
 
     def candidate(self, name: str) -> Candidate | None:

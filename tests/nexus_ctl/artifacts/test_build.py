@@ -36,6 +36,7 @@ from nexus_ctl.resources.model import HuggingFaceSource, Source
 from tests.fakes.checkpoints import CHECKPOINTS
 from tests.fakes.clock import FakeClock
 from tests.fakes.gguf_models import TINY, write
+from tests.fakes.http_origin import HttpOrigin
 from tests.fakes.hub import FakeHub
 from tests.fakes.hub_model import files_of
 from tests.nexus_ctl.artifacts.test_quantized import ours
@@ -243,6 +244,29 @@ def test_garbage_is_what_no_pin_holds_and_what_a_kill_left(tiny: Path, tmp_path:
     collect(cache.layout, later, garbage(cache.layout, later))
     assert cache.find(request) is None
     assert not left.exists()
+
+
+def test_what_is_being_built_from_is_no_garbage(tiny: Path, tmp_path: Path) -> None:
+    with HttpOrigin() as origin:
+        source = Request(Source(url=origin.put("/tiny.gguf", tiny.read_bytes())))
+        cache = a_cache(tmp_path / "cache")
+        cache.fetch(source, cache.resolve(source), lambda _: None)
+    request, later = (
+        replace(source, steps=(Quantization("Q4_K_M"),)),
+        FakeClock(SystemClock().now() + timedelta(days=1)),
+    )
+    removed = []
+
+    def collecting(_: Progress) -> None:
+        removed.append(collect(cache.layout, later, garbage(cache.layout, later)))
+
+    base = cache.find(source)
+    assert base is not None
+    cache.build(request, request.identity_from([base.identity]), collecting)
+    assert removed
+    assert not any(removed)
+    assert cache.find(source) == base
+    assert len(collect(cache.layout, later, garbage(cache.layout, later))) == 2, "afterwards nobody needs either"
 
 
 def test_without_room_nothing_is_begun(tiny: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -67,6 +68,31 @@ def test_what_was_pinned_between_listing_and_removal_stays(bench: Bench) -> None
     pinned(bench, bench.url("/a"))
     assert collect(bench.cache.layout, bench.clock, items, timedelta(0)) == ()
     assert bench.cache.find(bench.url("/a")) == artifact
+
+
+def test_what_a_replica_was_given_stays_by_whatever_name(bench: Bench, tmp_path: Path) -> None:
+    bench.origin.put("/a", CONTENT)
+    artifact = bench.fetch(bench.url("/a"))
+    bench.clock.advance(1e6)
+    other = tmp_path / "link"
+    other.hardlink_to(artifact.path)
+    for given in (artifact.path, str(other), str(Path(artifact.path).parent)):
+        used = frozenset({given})
+        assert garbage(bench.cache.layout, bench.clock, in_use=used) == ()
+        assert collect(bench.cache.layout, bench.clock, listed(bench), in_use=used) == ()
+    other.unlink()
+    assert len(garbage(bench.cache.layout, bench.clock, in_use=frozenset({"/no/such/file"}))) == 1
+    assert collected(bench) == ["artifact"]
+
+
+def test_a_digest_that_is_declared_of_a_source_does_not_hold_what_is_not_served(bench: Bench) -> None:
+    bench.origin.put("/a", CONTENT)
+    request = bench.url("/a", digest(CONTENT))
+    bench.fetch(request)
+    bench.clock.advance(1e6)
+    spec = json.dumps({"sha256": digest(CONTENT), "quantize": {"type": "Q8_0"}})
+    bench.cache.pin(Pin("i1", "lab", "qwen3", "the key of what was built", spec))
+    assert [item.kind for item in listed(bench)] == ["artifact"]
 
 
 def test_an_old_partial_goes_and_a_young_one_stays(bench: Bench) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 import yaml
 
 from nexus_ctl.resources.device import Leftover
+from nexus_ctl.resources.launch import Mount
 from nexus_ctl.resources.replica import Exit
 from tests.fakes.clock import FakeClock
 from tests.fakes.workspace import CommandLine
@@ -287,6 +289,21 @@ def test_models(applied: CommandLine, tmp_path: Path) -> None:
     assert applied("models", "gc", answers="n\n").code == 6
     assert blob.exists()
     assert applied.ok("models", "gc", "--yes").out == "1 removed, 2.0 KiB free\n"
+    assert not blob.exists()
+
+
+def test_what_a_replica_was_given_is_no_garbage(applied: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "cache" / "blobs").mkdir(parents=True)
+    blob = tmp_path / "cache" / "blobs" / f"sha256-{'a' * 64}"
+    blob.write_bytes(b"x" * 2048)
+    [thing] = [one for one in applied.world.runtime.things.values() if one.deployment == "chat"]
+    assert thing.launch is not None
+    before, thing.launch = thing.launch, replace(thing.launch, mounts=(Mount("/models/old.gguf", str(blob)),))
+    assert applied.ok("models", "gc", "--dry-run").out.splitlines()[-1] == "0 to remove, 0 B come free."
+    applied.ok("models", "gc", "--yes")
+    assert blob.exists()
+    thing.launch = before
+    applied.ok("models", "gc", "--yes")
     assert not blob.exists()
 
 
