@@ -22,7 +22,7 @@ from nexus_ctl.store.records import Revision
 KIND = "Deployment"
 FOR_GOOD: Mapping[type[Action], tuple[type[NexusError], ...]] = {
     CreateReplica: (Terminal,),
-    StartReplica: (Refused,),
+    StartReplica: (Refused, Terminal),
     AwaitReady: (Terminal, DeadlineExceeded),
 }
 """The failures that speak against a revision; a killed engine or a runtime that is away do not."""

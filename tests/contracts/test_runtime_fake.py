@@ -6,7 +6,7 @@ import copy
 
 import pytest
 
-from nexus_ctl.errors import Refused, RuntimeUnreachable
+from nexus_ctl.errors import RuntimeUnreachable, Terminal
 from nexus_ctl.resources.launch import Limits, ReadyProbe
 from nexus_ctl.resources.replica import Exit, ReplicaState
 from nexus_ctl.runtimes.probe import Health
@@ -88,7 +88,7 @@ def test_a_refused_start_stays_created(case: RuntimeCase, fake: FakeRuntime) -> 
     fake.fail_start["chat"] = "no device"
     replica = case.replica(*SERVE)
     fake.create(replica)
-    with pytest.raises(Refused, match="no device"):
+    with pytest.raises(Terminal, match="no device"):
         fake.start(replica.name, {})
     assert case.seen(replica.name).state is ReplicaState.CREATED
     assert case.seen(replica.name).exit == Exit(127, error="no device")

@@ -89,6 +89,16 @@ def test_a_failed_revision_goes_back_to_the_stable_one(strategy: str) -> None:
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_revision_that_cannot_even_start_goes_back_too(strategy: str) -> None:
+    world, wish = settled(strategy), demo(4096, strategy)
+    before = world.state()
+    world.runtime.fail_start["4096"] = "could not select device driver"
+    assert ending(world.apply(wish)) is Ending.REVERTED
+    assert world.state() == before
+    assert change(world, wish).codes == ("failed_before",), "the next apply makes no second gap"
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_the_same_wish_is_held_says_why_and_does_not_flap(strategy: str) -> None:
     world = settled(strategy)
     world.apply(demo(BAD, strategy))

@@ -8,7 +8,8 @@ Knobs, most of them keyed by the Deployment's name (`owner.name`), so that a tes
 
     ready_after      virtual seconds from start to ready; `ready_after_by` per deployment
     never_ready      deployments that load for ever; with `silent` also without a sign of life
-    fail_start       deployment → the runtime's words: start is refused, the thing stays `created`
+    fail_start       deployment, or a word of the command line → the runtime's words: it can never be started (no such
+                     device), the thing stays `created`
     answers          deployment → what its ready engine says of itself: JSON by path
     works_until      deployment → the virtual second until which its engine works on a request of somebody's
     mute             deployments whose engine does not tell what it works on
@@ -199,12 +200,13 @@ class FakeRuntime:
         missing = sorted(set(thing.launch.secret_env) - set(secrets))
         if missing:
             raise Refused(f"{name}: no value for the secret {', '.join(missing)}")
-        words = self.fail_start.get(thing.deployment)
-        if words is None and thing.launch.argv[0].startswith("no-such"):
-            words = f"there is no program {thing.launch.argv[0]!r}"
-        if words is not None:
+        told = (self.fail_start[key] for key in (thing.deployment, *thing.launch.argv) if key in self.fail_start)
+        if words := next(told, ""):
             thing.exit = Exit(127, error=words)
-            raise Refused(f"{name}: {words}")
+            raise Terminal(f"{name}: {words}")
+        if thing.launch.argv[0].startswith("no-such"):
+            thing.exit = Exit(127, error=f"there is no program {thing.launch.argv[0]!r}")
+            raise Refused(f"{name}: {thing.exit.error}")
         self._run(thing, secrets)
 
     def stop(self, name: str, grace_seconds: float) -> None:
