@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import threading
 from pathlib import Path
 
@@ -165,6 +166,31 @@ def test_what_the_engine_really_loaded_is_told(workspace: Workspace) -> None:
     )
     assert found["message"] in workspace.ok("describe", "deployment/chat").out
     assert workspace.run("plan", "--detailed-exitcode").code == 0
+
+
+def test_logs_follow_the_replica_that_takes_over(workspace: Workspace) -> None:
+    workspace.apply()
+    [old] = [name for name in workspace.replicas() if "chat" in name]
+    following = workspace.popen("logs", "deployment/chat", "-f", "--tail", "1")
+    assert following.stdout is not None
+    assert following.stdout.readline(), "it follows"
+    workspace.llama["contextSize"] = 1024
+    workspace.write()
+    workspace.apply()
+    [new] = [name for name in workspace.replicas() if "chat" in name]
+    workspace.ok("delete", "-f", "nexus.yaml", "--yes")
+    out, err = following.communicate(timeout=60)
+    assert (following.returncode, err) == (0, "")
+    assert any(line.startswith(f"[{old}] ") for line in out.splitlines()), "to its end"
+    assert sum("model loaded, listening" in line for line in out.splitlines() if line.startswith(f"[{new}] ")) == 1
+    workspace.write()
+    workspace.apply()
+    short = workspace.popen("logs", "deployment/chat", "-f")
+    assert short.stdout is not None
+    assert short.stdout.readline()
+    short.send_signal(signal.SIGINT)
+    assert short.communicate(timeout=60)[1].strip() == "interrupted"
+    assert short.returncode == 130
 
 
 def test_a_lost_state_restarts_nothing(workspace: Workspace) -> None:
