@@ -20,15 +20,18 @@ from nexus_ctl.planning.action import CreateReplica, Sweep, UpdateLimits, Withdr
 from nexus_ctl.planning.change import Change, Reason, Step, Verb
 from nexus_ctl.planning.diff import compare
 from nexus_ctl.planning.gap import Gap, drain_lines, gap_of
-from nexus_ctl.planning.memory import device_lines, memory_line, stop_first_reason
+from nexus_ctl.planning.memory import device_lines, memory_line, stop_first_reason, tight_limit
 from nexus_ctl.planning.plan import blocked
 from nexus_ctl.planning.replicas import Fleet, Seen, plan_replicas, with_reasons
 from nexus_ctl.planning.seats import Seat
 from nexus_ctl.resources.deployment import DeploymentSpec
 from nexus_ctl.resources.envelope import Ref, Resource
 from nexus_ctl.resources.field import OnChange
+from nexus_ctl.resources.launch import Limits
+from nexus_ctl.resources.memory import HOST
 from nexus_ctl.resources.normal import Normal
-from nexus_ctl.resources.observed import ObservedDeployment
+from nexus_ctl.resources.observed import ObservedDeployment, ReplicaView
+from nexus_ctl.resources.placed import Placed
 from nexus_ctl.resources.replica import ReplicaState
 
 EXCHANGES = {
@@ -72,6 +75,7 @@ def plan(ref: Ref, desired: Resource[DeploymentSpec] | None, observed: ObservedD
         outgoing=outgoing,
         adopts=adopting.takes(desired, observed, scene),
         evicted={name: _eviction(favoured) for name, favoured in berth.evicted.items()},
+        limits_set=lambda view: _limits_set(desired, view, scene),
         waiting=scene.waiting,
     )
     change = with_reasons(plan_replicas(fleet, seen), _recorded_reasons(desired, scene))
@@ -86,7 +90,8 @@ def plan(ref: Ref, desired: Resource[DeploymentSpec] | None, observed: ObservedD
     if refused is not None:
         return replace(blocked(ref, refused), drift=change.drift)
     memory = next((one.run.estimate for _, one in sorted(berth.seat.seated.items())), None) if berth.seat else None
-    notes = (*_notes(desired, observed, berth.seat, change, scene), *doubts(desired.spec, observed))
+    notes = (*_notes(desired, observed, berth.seat, change, scene), *_tight(desired, observed, berth.seat, change))
+    notes += doubts(desired.spec, observed)
     if change.verb in (Verb.ADOPT, Verb.CREATE):
         notes += adopting.notes(desired, observed, scene)
     return replace(change, notes=notes, gap=_gap(desired, berth, change, scene), memory=memory)
@@ -101,6 +106,17 @@ def _misnamed(observed: ObservedDeployment) -> frozenset[str]:
     """Replicas of which the routing table has other model names than their engines take."""
     owned = [(view.replica.name, view.replica.owner) for view in observed.replicas if view.replica.owner is not None]
     return frozenset(name for name, owner in owned if engines.answers_to(owner) != observed.served.get(name, ()))
+
+
+def _limits_set(desired: Resource[DeploymentSpec], view: ReplicaView, scene: Scene) -> list[Limits]:
+    """The limits that nexusctl gave a replica: when it was made, by the last wish, by this one. The last wish is known
+    from the store alone; without it nobody can say who changed them, and any limits may be ours."""
+    recorded, owner = scene.recorded.get(desired.ref), view.replica.owner
+    if recorded is None or owner is None:
+        return [view.replica.limits]
+    wishes = [made_from(owner), recorded.spec, desired.normalised]
+    specs = [DeploymentSpec.model_validate(dict(one), by_alias=True, by_name=False) for one in wishes if one]
+    return [engines.launch(spec).limits for spec in specs]
 
 
 def _makes(change: Change) -> bool:
@@ -147,7 +163,8 @@ def _notes(
             if view.replica.owner is not None and view.replica.state is ReplicaState.RUNNING
         }
         takes = list(device_lines(seat, scene.machine, before))
-        takes = takes or [line for line in [memory_line(min(seat.seated.items())[1].run.estimate)] if line]
+        first = min(seat.seated.items())[1]
+        takes = takes or [line for line in [memory_line(first.run.estimate, desired.spec.replicas)] if line]
         takes += [f"evicts {name}" for name in seat.evicts]
     elif _makes(change) and desired.spec.resources.gpus is not None:
         why = scene.machine.gpus.devices.reason or "nothing is known of its memory"
@@ -158,6 +175,18 @@ def _notes(
     name, steps = order
     strategy = f"strategy {desired.spec.rollout.strategy} -> {name}"
     return (*takes, strategy, f"order: {steps}", *drain_lines(change.steps))
+
+
+def _tight(
+    desired: Resource[DeploymentSpec], observed: ObservedDeployment, seat: Seat | None, change: Change
+) -> tuple[str, ...]:
+    """Whether what is counted on for a replica, to be made or running, exceeds the limit that it is to have."""
+    if not change.steps:
+        return ()
+    made = [one.placed for one in seat.seated.values()] if seat is not None else []
+    run = [Placed.from_label(view.replica.owner.placement) for view in observed.replicas if view.replica.owner]
+    claims = [placed.claims.get(HOST, 0) for placed in made or run if placed is not None]
+    return tight_limit(desired.spec.resources.memory, max(claims, default=0))
 
 
 def _gap(desired: Resource[DeploymentSpec], berth: Berth, change: Change, scene: Scene) -> Gap | None:

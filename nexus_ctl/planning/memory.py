@@ -30,9 +30,21 @@ SHOWN = {
 """The parts a line names; the rest is told as overhead."""
 
 
-def memory_line(found: Estimate) -> str:
+def memory_line(found: Estimate, replicas: int = 1) -> str:
     """`memory: 201.9 MiB on the host (weights 92.1 MiB, KV cache 45.0 MiB, compute 16.6 MiB, overhead 48.2 MiB)`."""
-    return "; ".join(f"memory: {_place(place)}" for place in found.places if place.total_bytes)
+    word = "memory of each replica" if replicas > 1 else "memory"
+    return "; ".join(f"{word}: {_place(place)}" for place in found.places if place.total_bytes)
+
+
+def tight_limit(limit_bytes: int | None, claim_bytes: int) -> tuple[str, ...]:
+    """The warning that a replica will be ended for want of memory under its own limit; none where it will not."""
+    if limit_bytes is None or limit_bytes >= claim_bytes:
+        return ()
+    line = (
+        f"warning: spec.resources.memory: {human_bytes(limit_bytes)} is less than the {human_bytes(claim_bytes)} that "
+        f"a replica holds beside its mapped weights; give it {-(-claim_bytes // 2**20)}Mi, or a smaller context"
+    )
+    return (line,)
 
 
 def device_lines(seat: Seat, machine: Machine, before: Mapping[int, str]) -> Iterator[str]:

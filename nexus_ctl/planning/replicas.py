@@ -7,7 +7,7 @@ highest first. What "current" means is the caller's: `Fleet.differences` gives t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from nexus_ctl.planning import rollout
@@ -17,6 +17,7 @@ from nexus_ctl.planning.rollout import Incoming, Outgoing
 from nexus_ctl.resources.envelope import Ref
 from nexus_ctl.resources.launch import Limits
 from nexus_ctl.resources.observed import ReplicaView
+from nexus_ctl.resources.quantity import format_bytes_exact
 from nexus_ctl.resources.replica import Health, ReplicaState
 
 RANK = (
@@ -58,6 +59,8 @@ class Fleet:
     """Running things of somebody's that are taken over, by index, where no replica is."""
     evicted: Mapping[str, Reason] = field(default_factory=dict)
     """Replicas that go though they are current, and why."""
+    limits_set: Callable[[ReplicaView], Collection[Limits]] | None = None
+    """The limits that we gave a replica, when it was made and since; any other is somebody else's doing."""
     waiting: Mapping[str, str] = field(default_factory=dict)
     """Replicas that ended too often to be started again now, by name, and what to say of each."""
 
@@ -149,6 +152,8 @@ def _settle(fleet: Fleet, seen: Seen, incoming: Incoming, here: Sequence[Replica
         takes = fleet.adopts[incoming.replica.owner.replica]
         why = Reason("adopt_requested", source="request", detail=ADOPTED.format(takes.name))
         return [Piece(rollout.take_over(takes, incoming.probe, fleet.route), (why,), Verb.ADOPT, kept=takes.name)]
+    if incoming.name in seen.endpoints:
+        return [_vanished(fleet, seen, incoming)]
     reason = Reason("scale_up") if seen.replicas else Reason("not_found")
     return [Piece(rollout.bring_up(incoming, fleet.route), (reason,), Verb.CREATE)]
 
@@ -161,8 +166,11 @@ def _keep(fleet: Fleet, seen: Seen, incoming: Incoming, view: ReplicaView, spare
     back = next(iter(_old_first(spare)), None) if view.health is not Health.READY else None
     pieces += _clear(fleet, seen, [one for one in spare if one is not back])
     if replica.limits != fleet.limits:
+        by_others = fleet.limits_set and replica.limits not in fleet.limits_set(view)
+        reasons = _limit_reasons(replica.limits, fleet.limits, "drift" if by_others else "config")
+        lines = [f"{replica.name}: {one.path} {one.after} -> {one.before}" for one in reasons if by_others]
         update = Step(UpdateLimits(replica.name, fleet.limits))
-        pieces.append(Piece((update,), _limit_reasons(replica.limits, fleet.limits), Verb.UPDATE))
+        pieces.append(Piece((update,), reasons, Verb.UPDATE, tuple(lines)))
     if view.health is not Health.READY:
         steps = rollout.finish_starting(replica.name, incoming.probe, fleet.route)
         if back is not None:
@@ -182,12 +190,18 @@ def _keep(fleet: Fleet, seen: Seen, incoming: Incoming, view: ReplicaView, spare
     return pieces
 
 
-def _limit_reasons(before: Limits, after: Limits) -> tuple[Reason, ...]:
+def _limit_reasons(before: Limits, after: Limits, source: str) -> tuple[Reason, ...]:
+    """The limits that differ, written as a manifest writes them."""
+    code = "drift_field" if source == "drift" else "field_changed"
     pairs = (
         ("spec.resources.cpu", before.cpu_cores, after.cpu_cores),
-        ("spec.resources.memory", before.memory_bytes, after.memory_bytes),
+        ("spec.resources.memory", _written(before.memory_bytes), _written(after.memory_bytes)),
     )
-    return tuple(Reason("field_changed", path, was, now, "live") for path, was, now in pairs if was != now)
+    return tuple(Reason(code, path, was, now, "live", source) for path, was, now in pairs if was != now)
+
+
+def _written(count: int | None) -> str | None:
+    return None if count is None else format_bytes_exact(count)
 
 
 def _exchange(
@@ -232,6 +246,17 @@ def _renew(
         coming = rollout.stop_first(fleet.outgoing(old, seen.route_of(old)), incoming, fleet.route)
     steps = rollout.then(_gone(fleet, seen, [view for view in here if view is not old]), coming)
     return Piece(steps, (Reason("drift_exited", before="running", after=was, source="drift"),), Verb.RESTART, drift)
+
+
+def _vanished(fleet: Fleet, seen: Seen, incoming: Incoming) -> Piece:
+    """The routing table names it, and nothing is there: somebody removed it. Its row goes first, so that no request is
+    sent to its address meanwhile."""
+    drift = (f"{incoming.name}: running -> vanished",)
+    if not fleet.heal:
+        return Piece(drift=drift)
+    withdrawn = (Step(Withdraw(seen.routed_as[incoming.name], incoming.name)),)
+    steps = rollout.then(withdrawn, rollout.bring_up(incoming, fleet.route))
+    return Piece(steps, (Reason("drift_missing", source="drift"),), Verb.RESTART, drift)
 
 
 def _gone(fleet: Fleet, seen: Seen, views: Sequence[ReplicaView]) -> tuple[Step, ...]:

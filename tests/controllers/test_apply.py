@@ -11,6 +11,7 @@ from controllers.looking import Options
 from nexus_ctl.errors import Blocked
 from nexus_ctl.planning.change import Verb
 from nexus_ctl.resources.envelope import Ref
+from nexus_ctl.resources.launch import Limits
 from nexus_ctl.resources.replica import ReplicaState
 from tests.builders import a_deployment, a_model, a_preset, a_route, a_stack, the_demo
 from tests.fakes.faults import Gate
@@ -156,6 +157,37 @@ def test_a_killed_replica_is_drift_and_is_healed(world: FakeWorld) -> None:
     world.apply(the_demo())
     assert world.answers()
     assert world.plan(the_demo()).empty
+
+
+def test_a_replica_that_somebody_removed_is_drift_and_is_healed(world: FakeWorld) -> None:
+    offer(world, the_demo())
+    world.apply(the_demo(replicas=2))
+    name = min(thing.name for thing in world.runtime.things.values() if thing.deployment == "chat")
+    world.runtime.vanish(name)
+    change = next(c for c in world.plan(the_demo(replicas=2)).changes if c.ref == CHAT)
+    assert (change.verb, change.codes, change.restarts) == (Verb.RESTART, ("drift_missing",), 1)
+    assert change.drift == (f"{name}: running -> vanished",)
+    assert not world.plan(the_demo(replicas=2, drift="report")).nodes, "reported, and left"
+    world.apply(the_demo(replicas=2))
+    assert world.answers()
+    assert world.plan(the_demo(replicas=2)).empty
+
+
+def test_limits_that_somebody_changed_are_drift_and_those_in_the_manifest_are_not(world: FakeWorld) -> None:
+    def planned(memory: str) -> tuple[list[tuple[str, object, object, str]], tuple[str, ...]]:
+        change = next(c for c in world.plan(the_demo(resources={"memory": memory})).changes if c.ref == CHAT)
+        return [(one.code, one.before, one.after, one.source) for one in change.reasons], change.drift
+
+    offer(world, the_demo())
+    world.apply(the_demo(resources={"memory": "1Gi"}))
+    name = the_replica(world)
+    assert planned("2Gi") == ([("field_changed", "1Gi", "2Gi", "config")], ()), "said once"
+    world.runtime.update(name, Limits(memory_bytes=3 << 30))
+    reasons, drift = planned("1Gi")
+    assert reasons == [("drift_field", "3Gi", "1Gi", "drift")]
+    assert drift == (f"{name}: spec.resources.memory 1Gi -> 3Gi",)
+    world.apply(the_demo(resources={"memory": "1Gi"}))
+    assert world.plan(the_demo(resources={"memory": "1Gi"})).empty
 
 
 def test_drift_report_says_so_and_leaves_it(world: FakeWorld) -> None:

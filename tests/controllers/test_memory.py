@@ -83,3 +83,17 @@ def test_container_and_gpu_fields_are_refused_where_there_are_none(world: FakeWo
     assert blocked.codes == ("container_not_supported",)
     blocked = chat(world, the_demo(resources={"gpus": {"count": 1}}))
     assert blocked.codes == ("gpus_not_supported",)
+
+
+def test_a_limit_below_what_a_replica_holds_is_warned_of(world: FakeWorld) -> None:
+    [line] = chat(world, the_demo()).notes
+    assert line.startswith("memory: ")
+    each, warning = chat(world, the_demo(replicas=2, resources={"memory": "1Mi"})).notes
+    assert each == line.replace("memory: ", "memory of each replica: ")
+    assert warning.startswith("warning: spec.resources.memory: 1.0 MiB is less than the ")
+    words = warning.partition("give it ")[2]
+    enough = words.partition(",")[0]
+    assert chat(world, the_demo(resources={"memory": enough})).notes == (line,)
+    world.apply(the_demo(resources={"memory": enough}))
+    [live] = chat(world, the_demo(resources={"memory": "1Mi"})).notes
+    assert live == warning, "a live change is warned of too"
