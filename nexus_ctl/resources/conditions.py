@@ -71,6 +71,11 @@ class Condition:
         )
 
 
+def is_ready(conditions: Iterable[Condition]) -> bool:
+    """Whether they say Ready."""
+    return any(one.type == READY and one.status == "True" for one in conditions)
+
+
 def merge(old: Iterable[Condition], new: Iterable[Condition], now: datetime, generation: int) -> tuple[Condition, ...]:
     """`new` as it is to be stored: sorted by type, speaking of `generation`, with true transition times.
 

@@ -17,9 +17,12 @@ from nexus_ctl.cli.options import output_option, stack_options
 @click.pass_obj
 def command(invocation: Invocation, *, files: tuple[str, ...], environment: str | None, output: str) -> None:
     """Show gateway, replicas and models, and what is wrong."""
+    from controllers.reconciler import assess
     from nexus_ctl.cli.inputs import load_stack
     from nexus_ctl.cli.objects import look, objects, replicas_of
     from nexus_ctl.cli.terminal import style_for
+    from nexus_ctl.resources.conditions import is_ready
+    from nexus_ctl.resources.kinds import KINDS
     from nexus_ctl.views import status as view
     from nexus_ctl.views.applied import spoken
 
@@ -28,14 +31,16 @@ def command(invocation: Invocation, *, files: tuple[str, ...], environment: str 
         seen = look(workspace)
         found = objects(workspace, seen)
         there = {one.ref for one in found}
+        # An image that is here is as declared, whoever brought it.
+        needless = {ref for ref, one in assess(seen).items() if ref.kind not in KINDS and is_ready(one.conditions)}
         status = view.Status(
             set=stack.name,
             gateway_url=workspace.gateway_url,
             objects=tuple(found),
             replicas=tuple(view for ref in sorted(seen.observed) for view in replicas_of(seen, ref)),
-            missing=tuple(spoken(ref) for ref in sorted(seen.desired) if ref not in there),
+            missing=tuple(spoken(ref) for ref in sorted(seen.desired.keys() - there - needless)),
             backoffs=seen.scene.backoffs,
-            undeclared=tuple(spoken(ref) for ref in sorted(there) if ref not in seen.desired),
+            undeclared=tuple(spoken(ref) for ref in sorted(there - seen.desired.keys())),
         )
         now = workspace.clock.now()
     if output == "json":
