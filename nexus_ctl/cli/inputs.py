@@ -105,6 +105,16 @@ def read_stack(files: Sequence[str], environment: str | None) -> Stack:
     return load(files, environment=environment, stdin=sys.stdin)
 
 
+def kinds_of(words: Sequence[str]) -> list[str]:
+    """The kinds that are meant, one for each word. Raises UsageError; for `deploy chat`, with what to write instead."""
+    from nexus_ctl.resources.kinds import kind_named
+
+    if len(words) > 1 and kind_named(words[0]) and not any(map(kind_named, words[1:])):
+        meant = " ".join(f"{words[0]}/{name}" for name in words[1:])
+        raise UsageError(f"{' '.join(words)!r} names no object", hint=f"write {meant}")
+    return [kind_of(word) for word in words]
+
+
 def kind_of(word: str) -> str:
     """The kind of object a person means by `deploy`, `deployments`, `gateway`. Raises UsageError with a suggestion."""
     if word.lower() in ("gateway", "gateways"):

@@ -86,12 +86,17 @@ class Commands(click.Group):
 
 @click.group(
     cls=Commands,
+    subcommand_metavar="COMMAND [ARGS]...",
+    invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Manifests are the only truth: write YAML, then `nexusctl plan` and `nexusctl apply`.",
 )
 @click.version_option(__version__, prog_name=PROGRAM, message="%(prog)s %(version)s")
-def program() -> None:
+@click.pass_context
+def program(context: click.Context) -> None:
     """Declare the language models you run; see what will change; make it true; keep it true."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 def main() -> NoReturn:

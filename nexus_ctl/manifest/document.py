@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from nexus_ctl.manifest.nodes import Faults, Map, Node, Place, Scalar, find
+from nexus_ctl.manifest.nodes import Faults, Map, Node, Place, Scalar, at, find
 from nexus_ctl.resources.envelope import API_VERSION, NAME, Ref
 from nexus_ctl.resources.kinds import KINDS, kind_named
 
@@ -68,6 +68,15 @@ def identify(node: Node, faults: Faults) -> Document | None:
         faults(name.place.fault("invalid-name", repr(name.text), path="metadata.name", hint=hint))
         name = None
     return Document(Ref(kind.text, name.text), node) if kind and name else None
+
+
+def nameless(node: Node) -> Document | None:
+    """The document under no name, where its kind is known: so that the faults of its spec are told beside that of its
+    name. None where not even the kind is known."""
+    if not isinstance(node, Map) or not isinstance(at(node, "metadata"), Map):
+        return None
+    kind = at(node, "kind")
+    return Document(Ref(kind.text, ""), node) if isinstance(kind, Scalar) and kind.text in KINDS else None
 
 
 def _text(parent: Map, parent_place: Place, path: str, faults: Faults, *, hint: str) -> Scalar | None:

@@ -17,7 +17,8 @@ from nexus_ctl.errors import Diagnostic
 from nexus_ctl.manifest.document import nearest
 from nexus_ctl.manifest.nodes import TRUTH_WORDS, Map, Node, Path, Scalar, Sequence, find
 from nexus_ctl.resources.declared import dotted
-from nexus_ctl.resources.field import Row, Spec, field_table, type_name
+from nexus_ctl.resources.field import Row, Spec, field_table, first_sentence, type_name
+from nexus_ctl.resources.kinds import KINDS
 
 _RANGE = {
     "greater_than": "must be more than {gt:g}",
@@ -76,9 +77,8 @@ def _fault(document: Node, spec: type[Spec], path: Path, same: list[ErrorDetails
     if kind == "missing":
         name = str(error["loc"][-1])
         row = row_at(spec, (*path[1:], name))
-        return place.fault(
-            "missing-field", f'"{name}" is required', path=f"{where}.{name}", hint=row.doc.split("\n")[0] if row else ""
-        )
+        hint = first_sentence(row.doc) if row else ""
+        return place.fault("missing-field", f'"{name}" is required', path=f"{where}.{name}", hint=hint)
     if kind == "extra_forbidden":
         _, key_place = find(document, path[:-1])
         parent, _ = find(document, path[:-1])
@@ -129,6 +129,8 @@ def _choice(node: Scalar, wanted: str) -> str:
 
 def _type_hint(node: Node, wanted: str, required: bool) -> str:
     """What to write instead, for the ways in which YAML surprises people."""
+    if isinstance(node, Sequence) and wanted.startswith("map of"):
+        return "write lines of NAME: VALUE, without dashes"
     if not isinstance(node, Scalar):
         return ""
     if node.is_null:
@@ -186,4 +188,9 @@ def _meant(spec: type[Spec], path: Path) -> str:
     if to_camel(key) in neighbours:
         return f'did you mean "{to_camel(key)}"?'
     elsewhere = [row.path for row in table if row.path.rpartition(".")[2] == to_camel(key)]
-    return f"did you mean {elsewhere[0]}?" if elsewhere else nearest(key, neighbours)
+    if elsewhere:
+        return f"did you mean {elsewhere[0]}?"
+    if near := nearest(key, neighbours):
+        return near
+    kind = next(kind.name.lower() for kind in KINDS.values() if kind.spec is spec)
+    return f"see the fields with:\nnexusctl explain {kind}.{prefix.replace('[]', '').replace('{}', '')}"

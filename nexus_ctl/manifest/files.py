@@ -21,7 +21,7 @@ def expand(pattern: str) -> list[str]:
     """The manifest files that a path, folder or glob means, sorted; empty when there are none."""
     if os.path.isdir(pattern):
         return sorted(_below(pattern))
-    if os.path.isfile(pattern):
+    if os.path.exists(pattern):  # a pipe too, as the shell's <(command) is
         return [pattern]
     if not glob.has_magic(pattern):
         return []

@@ -43,7 +43,8 @@ def read(data: bytes, name: str, path: str, faults: Faults) -> list[Node]:
         place = Place(
             bare.source, before.count(b"\n") + 1, len(before[-column:].decode("utf-8", "replace")) + 1 if column else 1
         )
-        faults(place.fault("not-utf8", f"byte 0x{data[error.start]:02x} is not part of any UTF-8 character"))
+        detail = f"byte 0x{data[error.start]:02x} is not part of any UTF-8 character"
+        faults(place.fault("not-utf8", detail, hint="save the file as UTF-8"))
         return []
     source = Source(name, path, tuple(re.split("\r\n|\r|\n", text)))
     if bad := _FORBIDDEN.search(text):

@@ -16,7 +16,7 @@ from typing import TextIO
 from nexus_ctl.errors import Diagnostic, ManifestError, UsageError
 from nexus_ctl.manifest import files, lock, nodes, source
 from nexus_ctl.manifest.check import Declared, check, check_settings
-from nexus_ctl.manifest.document import Document, identify
+from nexus_ctl.manifest.document import Document, identify, nameless
 from nexus_ctl.manifest.interpolate import interpolate
 from nexus_ctl.manifest.nodes import Map, Node, Place, Scalar, Source, at, find
 from nexus_ctl.manifest.overlay import overlay
@@ -199,6 +199,8 @@ def _identified(nodes: Iterable[Node], reading: _Reading) -> dict[Ref, Document]
         document = identify(node, reading.fault)
         if document is None:
             reading.broken = True
+            if (other := nameless(node)) is not None:
+                parse(other, reading.fault)
         elif document.ref.kind == "Stack":
             reading.fault(
                 document.name_place.fault("duplicate-stack", document.ref.name, hint="keep one Stack document")

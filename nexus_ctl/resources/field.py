@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -174,8 +175,13 @@ def _docstrings(spec: type[Spec]) -> Mapping[str, str]:
             for field, after in pairwise(definition.body):
                 match field, after:
                     case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
-                        docs[name] = inspect.cleandoc(text)
+                        docs[name] = " ".join(text.split())
     return docs
+
+
+def first_sentence(doc: str) -> str:
+    """The first sentence of a field's documentation."""
+    return re.split(r"(?<=[.?!])\s", doc, maxsplit=1)[0]
 
 
 def _nested(annotation: Any) -> tuple[type[Spec] | None, str]:

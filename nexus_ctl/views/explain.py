@@ -13,7 +13,7 @@ from difflib import get_close_matches
 
 from nexus_ctl.errors import UsageError
 from nexus_ctl.resources.envelope import ANNOTATIONS
-from nexus_ctl.resources.field import EFFECTS, OnChange, field_table
+from nexus_ctl.resources.field import EFFECTS, OnChange, field_table, first_sentence
 from nexus_ctl.resources.kinds import KINDS, Kind, kind_named
 
 
@@ -91,7 +91,7 @@ def _page(title: str, doc: str, facts: Sequence[str], below: Sequence[Entry], re
             if depth == 0 or recursive:
                 parts.append(f"{'  ' * (depth + 1)}{entry.name}  {entry.type_name}")
                 if not recursive:
-                    parts.append(_wrapped(entry.doc.split("\n")[0], "      "))
+                    parts.append(_wrapped(first_sentence(entry.doc), "      "))
     return "\n".join(parts) + "\n"
 
 

@@ -68,7 +68,8 @@ def usage_text(usage: Usage, now: datetime) -> str:
         return f"no request to {', '.join(usage.deployments)} {since}"
     tokens = f"{usage.prompt_tokens} prompt and {usage.completion_tokens} completion tokens"
     last = f"; the last {age(usage.last_used, now)} ago" if usage.last_used else ""
-    return f"{usage.requests} requests, {tokens} by {', '.join(usage.deployments)} {since}{last}"
+    asked = f"{usage.requests} request{'s' * (usage.requests != 1)}"
+    return f"{asked}, {tokens} by {', '.join(usage.deployments)} {since}{last}"
 
 
 def usage_json(usage: Usage | None) -> dict[str, Any] | None:

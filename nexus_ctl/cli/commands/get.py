@@ -43,14 +43,14 @@ def command(
     `get deployments`, `get deployment/chat`, `get all`. Kinds may be shortened as `explain` shows them.
     """
     from nexus_ctl.cli import objects
-    from nexus_ctl.cli.inputs import kind_of, load_stack, no_such, ref_of
+    from nexus_ctl.cli.inputs import kinds_of, load_stack, no_such, ref_of
     from nexus_ctl.errors import UsageError
     from nexus_ctl.views import objects as view
 
     stack = load_stack(files, environment)
     labels = objects.selector(selector)
     named = [ref_of(word, stack) for word in what if "/" in word]
-    kinds = [kind_of(word) for word in what if "/" not in word and word != "all"]
+    kinds = kinds_of([word for word in what if "/" not in word and word != "all"])
     if watch and output not in ("table", "wide"):
         raise UsageError("--watch prints tables", hint="leave -o out, or take -o wide")
 

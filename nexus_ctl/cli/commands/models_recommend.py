@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command("recommend")
-@click.argument("models", nargs=-1, required=True, metavar="NAME|hf:OWNER/NAME|FILE ...")
+@click.argument("models", nargs=-1, metavar="[NAME|hf:OWNER/NAME|FILE ...]")
 @engine_options
 @refresh_option
 @stack_options
@@ -39,16 +39,18 @@ def command(
 
     The largest that fits, up to eight bits a weight, wholly on GPUs before partly; then the next better one that does
     not run as well, and what is missing. Bytes are the estimator's, with its margins, held against what is free now.
-    Of several models, one that cannot be weighed hides no other: `models search … -o name | xargs nexusctl models
-    recommend`.
+    Without a name: of every declared Model. Of several models, one that cannot be weighed hides no other:
+    `models search … -o name | xargs nexusctl models recommend`.
     """
-    from nexus_ctl.cli.inputs import empty_stack, stack_if_any
+    from nexus_ctl.cli.inputs import chosen_models, empty_stack, stack_if_any
     from nexus_ctl.cli.model_target import target_of
     from nexus_ctl.cli.printing import print_value
     from nexus_ctl.errors import ActionError, UsageError
     from nexus_ctl.views import recommended as view
 
     stack = stack_if_any(files, environment)
+    if not models and (stack is None or not (models := chosen_models(stack, ()))):
+        raise UsageError("no Model is declared here", hint="name one, or find one with:\nnexusctl models search WORDS")
     targets = [target_of(model, stack) for model in models]
     machine = invocation.machine()
     answers = []

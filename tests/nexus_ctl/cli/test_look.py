@@ -12,11 +12,15 @@ from pathlib import Path
 import pytest
 import yaml
 
+from nexus_ctl.engines import table as engines
 from nexus_ctl.resources.device import Leftover
+from nexus_ctl.resources.image import LocalImage
 from nexus_ctl.resources.launch import Mount
 from nexus_ctl.resources.replica import Exit
+from tests.builders import a_deployment
 from tests.fakes.clock import FakeClock
 from tests.fakes.workspace import CommandLine
+from tests.fakes.world import FakeWorld
 from tests.nexus_ctl.cli.conftest import DEMO
 
 Write = Callable[..., Path]
@@ -85,6 +89,7 @@ def test_get_of_nothing_and_of_what_is_not_there(nexusctl: CommandLine) -> None:
     nexusctl.ok("apply")
     assert nexusctl("get", "deployment/nope").code == 2
     assert nexusctl("get", "widgets").code == 2
+    assert "hint: write deploy/chat\n" in nexusctl("get", "deploy", "chat").err
     assert nexusctl("get", "all", "-l", "a b").code == 2
     assert nexusctl("get", "all", "-w", "-o", "json").code == 2
 
@@ -159,6 +164,18 @@ def test_status(applied: CommandLine, write: Write) -> None:
     value = applied.ok("status", "-o", "json").json()
     assert list(value) == ["formatVersion", "set", "gateway", "objects", "replicas", "wrong", "missing", "undeclared"]
     assert value["missing"] == ["preset/exact"]
+
+
+def test_status_of_an_image_that_was_here_already(nexusctl: CommandLine, tmp_path: Path) -> None:
+    world = FakeWorld(containers=True)
+    images, name = world.images, engines.launch(a_deployment().spec).image
+    assert images is not None
+    docker = CommandLine(world, tmp_path)
+    images.registry[name] = images.here[name] = LocalImage("sha256:" + "a" * 64, 1000)
+    docker.ok("apply")
+    assert docker.ok("status").out.endswith("All well.\n")
+    images.here.clear()
+    assert f"image/{name}  declared, not applied" in docker.ok("status").out
 
 
 def test_events(applied: CommandLine) -> None:

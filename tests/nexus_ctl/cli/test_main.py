@@ -181,3 +181,8 @@ def test_colour_only_on_a_terminal_and_never_with_no_color(monkeypatch: pytest.M
 
 def test_the_command_line_is_recorded_as_typed() -> None:
     assert Invocation(("apply", "--yes")).command == "nexusctl apply --yes"
+
+
+def test_without_a_word_the_commands_are_shown(nexusctl: CommandLine) -> None:
+    done = nexusctl.ok()
+    assert (done.err, done.out) == ("", nexusctl.ok("--help").out)

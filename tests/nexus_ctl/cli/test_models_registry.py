@@ -242,6 +242,7 @@ def test_recommend(nexusctl: CommandLine) -> None:
         host 80.0 MiB of 1.0 GiB free (no GPU: no driver)
     """)
     assert nexusctl.ok("models", "recommend", "tiny").out == done.out
+    assert nexusctl.ok("models", "recommend").out == done.out, "every declared model"
     assert nexusctl.ok("models", "recommend", "tiny", "--ctx", "8192", "-o", "name").out == ""
 
 

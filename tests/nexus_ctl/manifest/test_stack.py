@@ -3,8 +3,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,15 @@ def test_a_file_reached_twice_is_read_once(write: Any, workspace: Path) -> None:
     write("d/a.yaml", preset("a"))
     (workspace / "link.yaml").symlink_to("d/a.yaml")
     assert names(load(["d", "d/a.yaml", "link.yaml", "./d/../d"])) == ["a"]
+
+
+def test_a_pipe_is_a_file(workspace: Path) -> None:
+    pipe = workspace / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=(preset("p"),))
+    writer.start()
+    assert names(load([str(pipe)])) == ["p"]
+    writer.join()
 
 
 def test_a_loop_of_links_ends(write: Any, workspace: Path) -> None:

@@ -18,7 +18,7 @@ def test_a_field_tells_type_default_effect_and_what_is_below() -> None:
         "Fields:\n"
         "  strategy  one of: auto, startFirst, stopFirst\n"
         "      `startFirst` runs both for a moment and drops no request; `stopFirst` needs no spare memory\n"
-        "      and leaves a gap;\n"
+        "      and leaves a gap; `auto` starts first when both are known to fit.\n"
         "  drainDeadline  duration\n"
         "      How long an old replica may finish its requests after it has left the routes.\n"
         "  stopDeadline  duration\n"
