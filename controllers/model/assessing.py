@@ -24,10 +24,12 @@ def assess(ref: Ref, desired: Resource[ModelSpec] | None, observed: ObservedMode
         Condition("Verified", "True", "DigestMatches", f"sha256:{artifact.sha256}"),
         Condition("Ready", "True" if pinned else "False", "Pinned" if pinned else "NotPinned", artifact.origin),
     )
-    if observed.upstream is not None and observed.upstream.moved:
-        conditions += (Condition(DRIFTED, "True", "RevisionMoved", upstream_line(observed.upstream)),)
-    if other := build_line(observed):
-        conditions += (Condition(DRIFTED, "True", "BuildDiffers", other),)
+    moved = upstream_line(observed.upstream) if observed.upstream is not None and observed.upstream.moved else ""
+    drift = {
+        reason: line for reason, line in (("RevisionMoved", moved), ("BuildDiffers", build_line(observed))) if line
+    }
+    if drift:
+        conditions += (Condition(DRIFTED, "True", next(iter(drift)), "; ".join(drift.values())),)
     columns = {"SIZE": human_bytes(artifact.size_bytes), "DIGEST": artifact.sha256[:12]}
     return Assessment(conditions, "READY" if pinned else "DOWNLOADED", columns)
 

@@ -63,6 +63,11 @@ MOVED = Upstream("main", "1" * 40, "2" * 40, 1, 1000)
             "READY",
             "+Downloaded:Present +Quantized:Built +Verified:DigestMatches +Ready:Pinned +Drifted:BuildDiffers",
         ),
+        (
+            ObservedModel(OTHER, FILE, PIN, upstream=MOVED),
+            "READY",
+            "+Downloaded:Present +Quantized:Built +Verified:DigestMatches +Ready:Pinned +Drifted:RevisionMoved",
+        ),
     ],
 )
 def test_each_situation_has_its_words(observed: ObservedModel, lifecycle: str, said: str) -> None:
@@ -70,3 +75,12 @@ def test_each_situation_has_its_words(observed: ObservedModel, lifecycle: str, s
     signs = {"True": "+", "False": "-"}
     assert " ".join(f"{signs[one.status]}{one.type}:{one.reason}" for one in found.conditions) == said
     assert found.lifecycle == lifecycle
+
+
+def test_all_that_drifted_is_told_at_once() -> None:
+    found = assess(Ref("Model", "smol"), None, ObservedModel(OTHER, FILE, PIN, upstream=MOVED), cast("Scene", None))
+    told = {one.type: one.message for one in found.conditions}["Drifted"]
+    assert told == (
+        "revision main moved 1111111 -> 2222222 (1 file, 1000 B); "
+        "quantize Q4_K_M came to aaaaaaa here; the lock pins bb, which a tool made"
+    )

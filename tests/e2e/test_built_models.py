@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.e2e.conftest import Workspace
 from tests.e2e.test_companions import SMOLLM2
@@ -43,15 +44,35 @@ def test_safetensors_are_converted_quantized_and_answer_as_the_original(
         made = _records(workspace)["convert to GGUF, f16"]
         assert f"convert to GGUF, f16: {made['files'][0]['size_bytes'] / 2**20:.1f} MiB, 16." in plan
         assert _greedy(workspace) == answer
+        workspace.ok("models", "lock")
+        assert _locked(workspace)[0]["digest"] == f"sha256:{made['files'][0]['sha256']}"
         model["quantize"] = {"type": "Q8_0"}
         workspace.write()
+        assert "lock-contradicted" in workspace.run("plan").err
+        before = _locked(workspace)
+        workspace.ok("models", "lock", "smol")
+        ahead = _locked(workspace)
+        assert (ahead[:1], ahead[1]["quantize"], "digest" in ahead[1]) == (before, "Q8_0", False)
         plan = workspace.ok("plan").out
         assert ("download" in plan, "quantize Q8_0: 138.1 MiB, 8.5" in plan) == (False, True)
-        workspace.ok("apply", "--yes")
+        assert "nexus.lock: added smol" in workspace.ok("apply", "--yes").err
+    after, record = _locked(workspace), _records(workspace)["quantize Q8_0"]
+    assert after == [ahead[0], ahead[1] | {"digest": f"sha256:{record['files'][0]['sha256']}"}]
+    workspace.ok("apply", "--locked")
+    workspace.ok("models", "verify")
+    assert "unknown" in workspace.run("models", "verify", "--remote").out, "the hub is gone"
     assert round(_records(workspace)["quantize Q8_0"]["files"][0]["size_bytes"] / 2**20, 1) == 138.1
     assert _greedy(workspace)
     assert workspace.run("plan", "--detailed-exitcode").code == 0
     workspace.ok("delete", "-f", "nexus.yaml", "--yes")
+
+
+def _locked(workspace: Workspace) -> list[dict[str, Any]]:
+    """What nexus.lock says of the model's builds."""
+    found: list[dict[str, Any]] = yaml.safe_load((workspace.folder / "nexus.lock").read_text())["models"]["smol"][
+        "builds"
+    ]
+    return found
 
 
 def _records(workspace: Workspace) -> dict[str, Any]:
