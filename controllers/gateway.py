@@ -15,6 +15,7 @@ from controllers.base import Assessment, Controller, Scene, Sighting
 from controllers.removal import removal
 from nexus_ctl.execution.world import World
 from nexus_ctl.planning import rollout
+from nexus_ctl.planning.action import StartReplica
 from nexus_ctl.planning.change import Change, Reason, Step, Verb
 from nexus_ctl.planning.diff import compare
 from nexus_ctl.planning.plan import blocked
@@ -135,7 +136,8 @@ def _incoming(desired: Resource[GatewaySettings], scene: Scene) -> rollout.Incom
 
 def _outgoing(view: ReplicaView) -> rollout.Outgoing:
     running = view.replica.state is ReplicaState.RUNNING
-    return rollout.Outgoing(view.replica.name, running, "", 0.0, GRACE_SECONDS, {}, PROBE)
+    name = view.replica.name
+    return rollout.Outgoing(name, running, "", 0.0, GRACE_SECONDS, StartReplica(name), PROBE)
 
 
 def forget(ref: Ref, observed: ObservedGateway) -> tuple[Step, ...]:

@@ -14,6 +14,7 @@ from typing import Any
 from controllers.base import Scene
 from nexus_ctl.engines import table as engines
 from nexus_ctl.planning import rollout
+from nexus_ctl.planning.action import StartReplica
 from nexus_ctl.planning.change import Reason
 from nexus_ctl.planning.diff import compare
 from nexus_ctl.resources.declared import models_of
@@ -90,13 +91,14 @@ def outgoing(view: ReplicaView, routed_as: str) -> rollout.Outgoing:
     owner = view.replica.owner
     assert owner is not None
     before = DeploymentSpec.model_validate(made_from(owner), by_alias=True, by_name=False)
+    launch = engines.launch(before)
     return rollout.Outgoing(
         name=view.replica.name,
         running=view.replica.state is ReplicaState.RUNNING,
         routed_as=routed_as,
         drain_seconds=before.rollout.drain_deadline,
         grace_seconds=before.rollout.stop_deadline,
-        secrets={name: value.value_from for name, value in before.env.items() if value.value_from is not None},
+        start=StartReplica(view.replica.name, launch.secret_env, launch.key_env),
         probe=probe_of(before),
         busy=engines.busy(before),
     )
@@ -134,5 +136,6 @@ def differences(desired: Resource[DeploymentSpec], view: ReplicaView, new: rollo
     if owner.image_digest != want.image_digest:
         reasons.append(Reason("image_digest_changed", "image", owner.image_digest, want.image_digest, "replace"))
     if owner.secrets_digest != want.secrets_digest:
-        reasons.append(Reason("secret_changed", "spec.env", "*** (before)", "*** (after)", "replace"))
+        where = engines.secrets_at(desired.spec, engines.made_of(owner))
+        reasons.append(Reason("secret_changed", where, "*** (before)", "*** (after)", "replace"))
     return tuple(reasons)

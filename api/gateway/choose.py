@@ -8,18 +8,20 @@ ready replicas of the backend the one with the fewest open requests wins; betwee
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A ready replica: where it listens, and the model names its engine takes (that of its model first; none = any)."""
+    """A ready replica: where it listens, the model names its engine takes (that of its model first; none = any), and
+    the key that it asks for ("" = none)."""
 
     replica: str
     deployment: str
     host: str
     port: int
     served: tuple[str, ...] = ()
+    key: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,7 +122,7 @@ class Exchange:
         except GatewayError as error:
             self._refuse(error)
             return
-        head = request_head(request.target, endpoint.host, endpoint.port, request.headers, len(body))
+        head = request_head(request.target, endpoint, request.headers, len(body))
         self._endpoint, self._deployment = endpoint, endpoint.deployment
         self._shared.stats.opened(endpoint)
         self._call = self._shared.pool.call(endpoint, (head, body), self)

@@ -6,7 +6,9 @@ a snapshot is not touched by the next one. The rule it keeps: what is wrong with
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from api.gateway.choose import Backend, Endpoint
@@ -68,15 +70,17 @@ class Snapshot:
         return Target(base.route, layered(base.preset, picked) if base.preset else picked, picked=True)
 
 
-def load(data: bytes) -> Snapshot:
-    """The snapshot of a table file. Raises ValueError with the reason (msgspec's errors are ValueErrors too).
+def load(data: bytes, keys: Mapping[str, str] = MappingProxyType({})) -> Snapshot:
+    """The snapshot of a table file; `keys` are those that engines ask for, by replica.
+
+    Raises ValueError with the reason (msgspec's errors are ValueErrors too).
 
     A name moves between routes in two writes, so for a moment two may claim it: the first route then keeps it.
     """
     table = decode(data)
     if table.format > FORMAT:
         raise ValueError(f"table format {table.format} is newer than this gateway's {FORMAT}")
-    routes = tuple(_route(entry, table) for entry in table.routes.values())
+    routes = tuple(_route(entry, table, keys) for entry in table.routes.values())
     targets: dict[str, Target] = {}
     for route in routes:
         preset = table.presets.get(route.preset)
@@ -86,15 +90,18 @@ def load(data: bytes) -> Snapshot:
     return Snapshot(table.revision, fingerprint(data), routes, dict(table.presets), targets)
 
 
-def _route(entry: RouteEntry, table: Table) -> Route:
+def _route(entry: RouteEntry, table: Table, keys: Mapping[str, str]) -> Route:
+    def endpoint(deployment: str, replica: str, address: str) -> Endpoint:
+        host, port = _address(replica, address)
+        served = tuple(table.served.get(deployment, {}).get(replica, []))
+        return Endpoint(replica, deployment, host, port, served, keys.get(replica, ""))
+
     backends = (
         Backend(
             backend.deployment,
             backend.weight,
             tuple(
-                _endpoint(
-                    replica, backend.deployment, address, table.served.get(backend.deployment, {}).get(replica, [])
-                )
+                endpoint(backend.deployment, replica, address)
                 for replica, address in table.endpoints.get(backend.deployment, {}).items()
             ),
         )
@@ -107,11 +114,11 @@ def _route(entry: RouteEntry, table: Table) -> Route:
     return Route(tuple(entry.names), deployments, tuple(b for b in backends if b.endpoints), entry.preset)
 
 
-def _endpoint(replica: str, deployment: str, address: str, served: list[str]) -> Endpoint:
+def _address(replica: str, address: str) -> tuple[str, int]:
     url = urlsplit(address)
     if url.scheme != "http" or not url.hostname or not url.port:
         raise ValueError(f"the address of replica {replica!r} is not http://host:port: {address!r}")
-    return Endpoint(replica, deployment, url.hostname, url.port, tuple(served))
+    return url.hostname, url.port
 
 
 def _listed(names: dict[str, Target] | dict[str, PresetEntry]) -> str:

@@ -1,7 +1,8 @@
 """The table file, watched: a new one becomes the snapshot in force within a tenth of a second, or at once on SIGHUP.
 
-Run by `main`. One `stat` per look tells whether the file was replaced (a rename gives it another inode). The rule it
-keeps: a table that cannot be used changes nothing; the one in force stays, and `error` says why.
+Run by `main`. One `stat` per look tells whether the file was replaced (a rename gives it another inode), a second one
+whether a key came or went. The rule it keeps: a table that cannot be used changes nothing; the one in force stays, and
+`error` says why.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from api.gateway.snapshot import Snapshot, load
+from nexus_ctl.routing.keys import KeyFiles
 
 LOOK_SECONDS = 0.1
 
@@ -26,8 +28,9 @@ class Watch:
         self.ready = False
         """Whether a table was ever loaded."""
         self._path = path
+        self._keys = KeyFiles(path)
         self._loaded = loaded
-        self._seen: tuple[int, int, int] | None = None
+        self._seen: tuple[int, ...] | None = None
 
     def look(self) -> None:
         """Load the file if it was replaced since the last look."""
@@ -38,7 +41,7 @@ class Watch:
             if self.ready:
                 self._problem(f"the table file is gone: {error.strerror}")
             return
-        seen = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+        seen = (stat.st_ino, stat.st_mtime_ns, stat.st_size, self._keys.changed_ns())
         if seen != self._seen:
             self._seen = seen
             self.read()
@@ -46,7 +49,7 @@ class Watch:
     def read(self) -> None:
         """Load the file as it is."""
         try:
-            snapshot = load(self._path.read_bytes())
+            snapshot = load(self._path.read_bytes(), self._keys.all())
         except (OSError, ValueError, RecursionError) as error:
             self._problem(f"the table file cannot be used: {error}")
             return

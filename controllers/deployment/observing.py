@@ -17,6 +17,7 @@ from controllers.renaming import former_names
 from nexus_ctl.engines import table as engines
 from nexus_ctl.engines.llama_cpp_headers import SERVED
 from nexus_ctl.errors import ActionError
+from nexus_ctl.execution.secrets import sendable
 from nexus_ctl.execution.world import World
 from nexus_ctl.resources.deployment import DeploymentSpec
 from nexus_ctl.resources.envelope import ADOPT, Ref, Resource
@@ -44,15 +45,18 @@ def observe(
     up only where a replica is missing."""
     by_owner: dict[str, list[ReplicaView]] = {}
     specs = {ref.name: resource.spec for ref, resource in desired.items()}
+    keys = world.keys.all()
 
     def view(replica: Any) -> ReplicaView:
         if replica.state is not ReplicaState.RUNNING or not replica.address:
             return ReplicaView(replica)
         spec = specs.get(replica.owner.name)
         probe = probe_of(spec) if spec is not None else ReadyProbe()
-        health = world.prober.look(replica.address, probe)
+        key = keys.get(replica.name, "")
+        health = world.prober.look(replica.address, probe, key)
         reads = engines.reads(spec) if spec is not None and health is Health.READY else ()
-        return ReplicaView(replica, health, world.prober.ask(replica.address, reads, probe.timeout_seconds))
+        answers = world.prober.ask(replica.address, reads, probe.timeout_seconds, key)
+        return ReplicaView(replica, health, answers, keyed=bool(key))
 
     ours = [
         replica
@@ -81,9 +85,12 @@ def observe(
 def _with_secrets(
     world: World, scene: Scene, resource: Resource[DeploymentSpec], seen: ObservedDeployment
 ) -> ObservedDeployment:
-    sources = {name: value.value_from for name, value in resource.spec.env.items() if value.value_from is not None}
+    own, sources = engines.key(resource.spec), engines.secret_env(resource.spec)
     try:
-        secrets_digest = world.fingerprint({name: world.secret(source) for name, source in sorted(sources.items())})
+        values = {name: world.secret(source) for name, source in sorted(sources.items())}
+        if own is not None:
+            sendable(values[own[0]])
+        secrets_digest = world.fingerprint(values)
     except ActionError as error:
         return replace(seen, error=f"{error.summary}: {error.detail}")
     observed = replace(seen, secrets_digest=secrets_digest)

@@ -24,7 +24,8 @@ def obstacle(ref: Ref, desired: Resource[DeploymentSpec], observed: ObservedDepl
     if desired.spec.suspend or (recorded is not None and recorded.suspended):
         return Change(ref, Verb.NO_OP, notes=("suspended: left as it is",))
     if observed.error:
-        return blocked(ref, Reason("secret_unavailable", "spec.env", detail=observed.error))
+        where = engines.secrets_at(desired.spec)
+        return blocked(ref, Reason("secret_unavailable", where, detail=observed.error))
     for path, name in models_of(desired.spec).items():
         if not scene.models.get(name, ObservedModel()).identity:
             detail = f"the bytes of Model/{name} are neither here nor to be had"

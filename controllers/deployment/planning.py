@@ -6,6 +6,7 @@ The rule kept here: only a replica that is not current is replaced, and only one
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from controllers.base import Berth, Scene
@@ -55,7 +56,7 @@ def applied(observed: ObservedDeployment) -> Normal | None:
 
 def plan(ref: Ref, desired: Resource[DeploymentSpec] | None, observed: ObservedDeployment, scene: Scene) -> Change:
     """Bring up what is missing, exchange what is not current, make anew what ended, take down what is too much."""
-    seen = Seen(observed.replicas, observed.endpoints, observed.routed_as, _misnamed(observed))
+    seen = Seen(observed.replicas, observed.endpoints, observed.routed_as, _amiss(desired, observed))
     if desired is None:
         return _remove(ref, seen, scene)
     stop = obstacle(ref, desired, observed, scene)
@@ -102,10 +103,17 @@ def forget(ref: Ref, observed: ObservedDeployment) -> tuple[Step, ...]:
     return tuple(Step(Withdraw(ref.name, name)) for name in sorted(observed.endpoints))
 
 
-def _misnamed(observed: ObservedDeployment) -> frozenset[str]:
-    """Replicas of which the routing table has other model names than their engines take."""
-    owned = [(view.replica.name, view.replica.owner) for view in observed.replicas if view.replica.owner is not None]
-    return frozenset(name for name, owner in owned if engines.answers_to(owner) != observed.served.get(name, ()))
+def _amiss(desired: Resource[DeploymentSpec] | None, observed: ObservedDeployment) -> Mapping[str, str]:
+    """Replicas of which the gateway has other model names than their engines take, or not the key that they ask for."""
+    keyed = desired is not None and engines.key(desired.spec) is not None
+    found = {}
+    for view in observed.replicas:
+        name, owner = view.replica.name, view.replica.owner
+        if owner is not None and engines.answers_to(owner) != observed.served.get(name, ()):
+            found[name] = "other model names than its engine takes"
+        elif keyed and not view.keyed:
+            found[name] = "without the key that its engine asks for"
+    return found
 
 
 def _limits_set(desired: Resource[DeploymentSpec], view: ReplicaView, scene: Scene) -> list[Limits]:

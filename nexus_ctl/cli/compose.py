@@ -38,6 +38,7 @@ from nexus_ctl.resources.device import Leftover
 from nexus_ctl.resources.one_shot import ContainerPrograms
 from nexus_ctl.resources.secret import ValueFrom
 from nexus_ctl.routing.file import RoutingFile
+from nexus_ctl.routing.keys import KeyFiles
 from nexus_ctl.runtimes import nvml
 from nexus_ctl.runtimes.gpu_use import gpu_use, leftovers
 from nexus_ctl.runtimes.probe import HttpProber
@@ -115,6 +116,7 @@ class LocalWorkspace:
             images=self._choice.images,
             artifacts=self.artifacts,
             routing=self.routing,
+            keys=KeyFiles(self.table_path),
             prober=HttpProber(),
             secret=self.secret,
             redact=self._secrets.redact,

@@ -22,10 +22,13 @@ from nexus_ctl.engines.llama_server.arguments import by_spelling
 from nexus_ctl.resources.deployment import DeploymentSpec
 from nexus_ctl.resources.launch import HOST, PORT, LaunchSpec, Mount
 from nexus_ctl.resources.llama_cpp import LlamaCpp
+from nexus_ctl.resources.secret import ValueFrom
 from nexus_ctl.resources.weights import GgufHeader
 
 PROGRAM = "llama-server"
 IMAGE = "ghcr.io/ggml-org/llama.cpp:server"
+KEY = "LLAMA_API_KEY"
+"""The variable by which llama-server takes the key that it asks for."""
 CUDA_IMAGE = "ghcr.io/ggml-org/llama.cpp:server-cuda"
 
 
@@ -45,6 +48,12 @@ def launch(spec: DeploymentSpec) -> LaunchSpec:
         mounts=(Mount(model, model=spec.model, file=engine.file or ""), *(one.mount for one in beside)),
         image=engine.image or (IMAGE if spec.resources.gpus is None else CUDA_IMAGE),
     )
+
+
+def key(spec: DeploymentSpec) -> tuple[str, ValueFrom] | None:
+    """The variable by which it takes the key that its callers must bear, and where that is; None without one."""
+    declared = _engine(spec).server.api_key
+    return (KEY, declared.value_from) if declared is not None else None
 
 
 def check(spec: DeploymentSpec) -> tuple[Fault, ...]:

@@ -9,6 +9,8 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from pydantic.alias_generators import to_camel
+
 from nexus_ctl.engines import custom, llama_cpp, llama_cpp_loaded, vllm, vllm_loaded
 from nexus_ctl.engines.fault import Fault
 from nexus_ctl.engines.loaded import Answers, Unlike
@@ -16,6 +18,7 @@ from nexus_ctl.resources.busy import BusySignal
 from nexus_ctl.resources.deployment import DeploymentSpec
 from nexus_ctl.resources.launch import ALL_GPUS, GpuRequest, LaunchSpec, Limits, Sandbox
 from nexus_ctl.resources.ownership import Ownership
+from nexus_ctl.resources.secret import ValueFrom
 from nexus_ctl.resources.weights import GgufHeader
 
 
@@ -38,6 +41,8 @@ class EngineRow:
 
     busy: Callable[[DeploymentSpec], BusySignal | None] = lambda _spec: None
     """Where it says what it works on; None where it says it nowhere."""
+    key: Callable[[DeploymentSpec], tuple[str, ValueFrom] | None] = lambda _spec: None
+    """The variable by which it takes the key that its callers must bear, and where that is; None without one."""
 
 
 ENGINES: Mapping[str, EngineRow] = {
@@ -49,6 +54,7 @@ ENGINES: Mapping[str, EngineRow] = {
         llama_cpp.check_files,
         llama_cpp.makes_vectors,
         busy=llama_cpp_loaded.busy,
+        key=llama_cpp.key,
     ),
     "vllm": EngineRow(
         vllm.launch,
@@ -58,6 +64,7 @@ ENGINES: Mapping[str, EngineRow] = {
         makes_vectors=vllm.makes_vectors,
         answers_to=vllm.answers_to,
         busy=vllm_loaded.busy,
+        key=vllm.key,
     ),
     "custom": EngineRow(custom.launch, custom.check),
 }
@@ -78,7 +85,8 @@ def launch(spec: DeploymentSpec) -> LaunchSpec:
     return replace(
         engine,
         env={**engine.env, **{name: entry.value for name, entry in spec.env.items() if entry.value is not None}},
-        secret_env={name: entry.value_from for name, entry in spec.env.items() if entry.value_from is not None},
+        secret_env=secret_env(spec),
+        key_env=own[0] if (own := key(spec)) is not None else "",
         limits=Limits(cpu_cores=spec.resources.cpu, memory_bytes=spec.resources.memory),
         gpus=None
         if gpus is None
@@ -137,11 +145,45 @@ def answers_to(owner: Ownership) -> tuple[str, ...]:
     By what the replica was made from, not by what is declared now: a Model's new name makes no new replica. A label
     that cannot be read tells of none; such a replica is not current and leaves.
     """
+    spec = made_of(owner)
+    return ENGINES[engine_of(spec)].answers_to(spec) if spec is not None else ()
+
+
+def key(spec: DeploymentSpec) -> tuple[str, ValueFrom] | None:
+    """The variable by which an engine takes the key that its callers must bear, and where that is; None without one."""
+    return ENGINES[engine_of(spec)].key(spec)
+
+
+def key_of(owner: Ownership) -> ValueFrom | None:
+    """Where the key of a living replica is, by what it was made from; None without one."""
+    spec = made_of(owner)
+    own = key(spec) if spec is not None else None
+    return own[1] if own is not None else None
+
+
+def secret_env(spec: DeploymentSpec) -> Mapping[str, ValueFrom]:
+    """The references of all secrets that a replica is started with, by variable."""
+    env = {name: one.value_from for name, one in spec.env.items() if one.value_from is not None}
+    own = key(spec)
+    return dict([own]) | env if own is not None else env
+
+
+def secrets_at(*specs: DeploymentSpec | None) -> str:
+    """The path where secrets are declared; `spec` where that is at more than one."""
+    known = [spec for spec in specs if spec is not None]
+    keyed = [engine_of(spec) for spec in known if key(spec) is not None]
+    env = any(one.value_from is not None for spec in known for one in spec.env.values())
+    if not keyed:
+        return "spec.env"
+    return "spec" if env else f"spec.engine.{to_camel(keyed[0])}.server.apiKey"
+
+
+def made_of(owner: Ownership) -> DeploymentSpec | None:
+    """What a living replica was made from; None where its label cannot be read."""
     try:
-        spec = DeploymentSpec.model_validate(json.loads(owner.spec), by_alias=True, by_name=False)
+        return DeploymentSpec.model_validate(json.loads(owner.spec), by_alias=True, by_name=False)
     except ValueError:
-        return ()
-    return ENGINES[engine_of(spec)].answers_to(spec)
+        return None
 
 
 def busy(spec: DeploymentSpec) -> BusySignal | None:

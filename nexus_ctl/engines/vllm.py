@@ -14,10 +14,13 @@ from nexus_ctl.engines.fault import Fault
 from nexus_ctl.engines.flags import declarable, text, words
 from nexus_ctl.resources.deployment import DeploymentSpec
 from nexus_ctl.resources.launch import HOST, PORT, LaunchSpec, Mount, Sandbox
+from nexus_ctl.resources.secret import ValueFrom
 from nexus_ctl.resources.vllm import Vllm, VllmAdapter
 
 IMAGE = "vllm/vllm-openai:latest"
 PATH = "spec.engine.vllm"
+KEY = "VLLM_API_KEY"
+"""The variable by which vLLM takes the key that it asks for."""
 SHM_BYTES = 8 << 30
 """Worker processes talk through /dev/shm; 64 MiB, the engine's default, is too little for tensor parallelism."""
 ENV = {
@@ -35,7 +38,7 @@ OURS: Mapping[str, str] = MappingProxyType(
         "port": "the runtime gives the address",
         "uds": "the gateway calls the engine by its address",
         "root-path": "probes and the gateway call the engine's own paths",
-        "api-key": "the gateway calls without a key, and a command line is no place for a secret",
+        "api-key": "the gateway must know the key; declare server.apiKey, by reference",
         "hf-token": "a command line is no place for a secret; give it to the Model's source",
         "ssl-keyfile": "the gateway calls the engine in clear on its own address",
         "ssl-certfile": "the gateway calls the engine in clear on its own address",
@@ -92,6 +95,12 @@ def _companions(engine: Vllm) -> Iterator[str]:
         yield from ("--enable-lora", "--lora-modules", *pairs)
 
 
+def key(spec: DeploymentSpec) -> tuple[str, ValueFrom] | None:
+    """The variable by which it takes the key that its callers must bear, and where that is; None without one."""
+    declared = _engine(spec).server.api_key
+    return (KEY, declared.value_from) if declared is not None else None
+
+
 def answers_to(spec: DeploymentSpec) -> tuple[str, ...]:
     """The model names it takes: its Model's first, then its adapters'. Any other is answered with 404."""
     return (spec.model, *(one.name or one.model for one in _engine(spec).adapters.modules))
@@ -105,7 +114,7 @@ def makes_vectors(spec: DeploymentSpec) -> bool:
 def check(spec: DeploymentSpec) -> tuple[Fault, ...]:
     """Everything wrong with the engine's part of the spec; errors and warnings."""
     engine = _engine(spec)
-    return (*_check_fields(spec, engine), *_check_args(engine), *_check_gpus(spec, engine))
+    return (*_check_fields(spec, engine), *_check_args(engine), *_check_env(spec), *_check_gpus(spec, engine))
 
 
 def _engine(spec: DeploymentSpec) -> Vllm:
@@ -159,6 +168,12 @@ def _check_args(engine: Vllm) -> Iterator[Fault]:
             yield Fault(at, "flag-has-a-field", f"--{plain} is declared by {declared[plain]}", "declare it there")
         elif value is False:
             yield Fault(at, "no-effect", "false leaves the flag out", f"leave it out, or no-{plain}: true", "warning")
+
+
+def _check_env(spec: DeploymentSpec) -> Iterator[Fault]:
+    if KEY in spec.env:
+        words = f"{KEY} sets --api-key behind the declared arguments"
+        yield Fault(f"spec.env.{KEY}", "flag-by-environment", words, OURS["api-key"])
 
 
 def _check_gpus(spec: DeploymentSpec, engine: Vllm) -> Iterator[Fault]:

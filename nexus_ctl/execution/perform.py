@@ -11,8 +11,9 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import assert_never
 
-from nexus_ctl.engines.table import answers_to
+from nexus_ctl.engines.table import answers_to, key_of
 from nexus_ctl.errors import Bug, Conflict, NameInUse, NotFound, Refused, Retryable, Terminal
+from nexus_ctl.execution.secrets import sendable
 from nexus_ctl.execution.world import World
 from nexus_ctl.planning.action import (
     Action,
@@ -66,11 +67,12 @@ def perform(action: Action, ref: Ref, world: World, progress: ProgressSink) -> N
         case CreateReplica():
             _create(action, runtime, world)
         case StartReplica():
-            secrets = {name: world.secret(source) for name, source in action.secret_env.items()}
-            runtime.start(action.name, secrets)
+            _start(action, runtime, world)
         case StopReplica():
             _unless_gone(lambda: runtime.stop(action.name, action.grace_seconds))
         case RemoveReplica():
+            if world.keys.of(action.name):  # first: a run that dies in between still finds the replica
+                world.keys.drop(action.name)
             _unless_gone(lambda: runtime.remove(action.name))
         case Sweep():
             runtime.sweep(action.name)
@@ -81,6 +83,8 @@ def perform(action: Action, ref: Ref, world: World, progress: ProgressSink) -> N
         case Publish():
             _publish(action, runtime, world)
         case Withdraw():
+            if world.keys.of(action.name) and runtime.inspect(action.name) is None:
+                world.keys.drop(action.name)  # nobody is left to remove it with
             world.routing.change(lambda table: routing.without_endpoint(table, action.deployment, action.name))
         case PutPreset():
             world.routing.change(lambda table: routing.with_preset(table, action.name, action.entry))
@@ -126,6 +130,14 @@ def _with_files(action: CreateReplica, world: World) -> Replica:
         raise Terminal(str(error), hint="say which by file", code="model-file-unclear") from error
 
 
+def _start(action: StartReplica, runtime: Runtime, world: World) -> None:
+    """Start it; the key that it will ask for is kept first, for whoever asks it from its first moment on."""
+    secrets = {name: world.secret(source) for name, source in action.secret_env.items()}
+    if action.key_env:
+        world.keys.put(action.name, sendable(secrets[action.key_env]))
+    runtime.start(action.name, secrets)
+
+
 def _unless_gone(call: Callable[[], None]) -> None:
     with suppress(NotFound):
         call()
@@ -144,4 +156,7 @@ def _publish(action: Publish, runtime: Runtime, world: World) -> None:
     if there is None or not there.address:
         raise Retryable(f"{action.name} has no address to publish: it is {there.state if there else 'gone'}")
     address, names = there.address, answers_to(there.owner) if there.owner is not None else ()
+    source = key_of(there.owner) if there.owner is not None else None
+    if source is not None and not world.keys.of(action.name):
+        world.keys.put(action.name, world.key(source))
     world.routing.change(lambda table: routing.with_endpoint(table, action.deployment, action.name, address, names))

@@ -41,6 +41,17 @@ def resolve(value_from: ValueFrom, *, environ: Mapping[str, str], run: Run = run
     return _from_command(value_from.exec or [], run)
 
 
+def sendable(key: str) -> str:
+    """`key`, if a header can bear it and engines take it for one key. Raises Terminal, which does not show it."""
+    if not key.isascii() or not key.isprintable() or " " in key or "," in key:
+        raise Terminal(
+            "a key for an engine is one word of printable ASCII characters without a comma",
+            hint="make another key, for example  openssl rand -hex 32",
+            code="unusable-key",
+        )
+    return key
+
+
 def fingerprint(key: bytes, values: Mapping[str, str]) -> str:
     """16 hex digits that change when a name or value does (HMAC-SHA-256 under `key`); "" for no values.
 

@@ -41,7 +41,7 @@ def _await_ready(action: AwaitReady, ref: Ref, world: World) -> Looks:
             raise NotFound(f"{action.name} vanished while it started")
         if there.state is not ReplicaState.RUNNING:
             raise _ended(action.name, there, ref, world)
-        health = world.prober.look(there.address, probe)
+        health = world.prober.look(there.address, probe, world.keys.of(action.name))
         if health is Health.READY:
             return ""
         now = clock.monotonic()
@@ -104,8 +104,8 @@ def _working(action: Drain, ref: Ref, world: World) -> Callable[[float], int | N
     signal, there = action.busy, world.runtime_of(ref).inspect(action.name) if action.busy is not None else None
     if signal is None or there is None:
         return lambda _seconds: None
-    address = there.address
-    return lambda seconds: world.prober.open_requests(address, signal, min(seconds, ASKING_SECONDS))
+    address, key = there.address, world.keys.of(action.name)
+    return lambda seconds: world.prober.open_requests(address, signal, min(seconds, ASKING_SECONDS), key)
 
 
 def _told(count: int | None) -> str:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from nexus_ctl.artifacts.port import Artifacts
 from nexus_ctl.clock import Clock
+from nexus_ctl.execution.secrets import sendable
 from nexus_ctl.resources.device import GpuUse
 from nexus_ctl.resources.envelope import Ref
 from nexus_ctl.resources.image import Credentials, RegistryLogin
 from nexus_ctl.resources.replica import ObservedReplica
 from nexus_ctl.resources.secret import ValueFrom
-from nexus_ctl.routing.port import Routing
+from nexus_ctl.routing.port import Keys, Routing
 from nexus_ctl.runtimes.port import Images, Runtime
 from nexus_ctl.runtimes.probe import Prober
 
@@ -30,6 +31,8 @@ class World:
     """The container images of `runtime`; None where it has none."""
     artifacts: Artifacts
     routing: Routing
+    keys: Keys
+    """The keys of running engines."""
     prober: Prober
     secret: Callable[[ValueFrom], str]
     """The value of a secret reference, read now. Raises Terminal."""
@@ -46,6 +49,10 @@ class World:
     def credentials(self, login: RegistryLogin | None) -> Credentials | None:
         """A login with its password read now. Raises Terminal."""
         return Credentials(login.username, self.secret(login.password.value_from)) if login is not None else None
+
+    def key(self, source: ValueFrom) -> str:
+        """A key for engines, read now. Raises Terminal, also where a header could not bear it."""
+        return sendable(self.secret(source))
 
     def runtime_of(self, ref: Ref) -> Runtime:
         """Where the replicas of an object live."""

@@ -116,6 +116,8 @@ class StartReplica:
 
     name: str
     secret_env: Mapping[str, ValueFrom] = field(default_factory=dict)
+    key_env: str = ""
+    """Which of them is the key that calls to it must bear; empty = none."""
     pool = Pool.RUNTIME
 
 

@@ -72,8 +72,8 @@ class Seen:
     replicas: tuple[ReplicaView, ...]
     endpoints: Mapping[str, str] = field(default_factory=dict)
     routed_as: Mapping[str, str] = field(default_factory=dict)
-    misnamed: frozenset[str] = frozenset()
-    """Those whose rows do not have the model names that their engines take."""
+    amiss: Mapping[str, str] = field(default_factory=dict)
+    """Those whose rows would not be answered, by name, and why."""
 
     def route_of(self, view: ReplicaView) -> str:
         """The name a replica is published under; "" when it is not."""
@@ -184,8 +184,8 @@ def _keep(fleet: Fleet, seen: Seen, incoming: Incoming, view: ReplicaView, spare
     elif fleet.route and seen.endpoints.get(replica.name) != replica.address:
         reason = Reason("drift_field", "endpoint", seen.endpoints.get(replica.name), replica.address, source="drift")
         pieces.append(Piece((Step(Publish(fleet.route, replica.name)),), (reason,), Verb.UPDATE))
-    elif fleet.route and replica.name in seen.misnamed:
-        reason = Reason("drift_field", "endpoint", source="drift", detail="other model names than its engine takes")
+    elif fleet.route and replica.name in seen.amiss:
+        reason = Reason("drift_field", "endpoint", source="drift", detail=seen.amiss[replica.name])
         pieces.append(Piece((Step(Publish(fleet.route, replica.name)),), (reason,), Verb.UPDATE))
     return pieces
 

@@ -26,7 +26,6 @@ from nexus_ctl.resources.artifact import Request
 from nexus_ctl.resources.busy import BusySignal
 from nexus_ctl.resources.launch import ReadyProbe
 from nexus_ctl.resources.replica import Replica
-from nexus_ctl.resources.secret import ValueFrom
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +41,9 @@ class Incoming:
         return self.replica.name
 
     @property
-    def secrets(self) -> Mapping[str, ValueFrom]:
-        return self.replica.launch.secret_env
+    def start(self) -> StartReplica:
+        """To start it, with its secrets."""
+        return StartReplica(self.name, self.replica.launch.secret_env, self.replica.launch.key_env)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +55,15 @@ class Outgoing:
     routed_as: str
     drain_seconds: float
     grace_seconds: float
-    secrets: Mapping[str, ValueFrom]
+    start: StartReplica
+    """To start it again, with the secrets it was made with."""
     probe: ReadyProbe
     busy: BusySignal | None = None
 
 
 def bring_up(new: Incoming, deployment: str) -> tuple[Step, ...]:
     """Create, start, wait until ready, publish. An empty `deployment` publishes nothing."""
-    made = (CreateReplica(new.replica, new.models), StartReplica(new.name, new.secrets))
+    made = (CreateReplica(new.replica, new.models), new.start)
     return chain(*made, AwaitReady(new.name, new.probe), *_publishing(new.name, deployment))
 
 
@@ -97,7 +98,7 @@ def stop_first(old: Outgoing, new: Incoming, deployment: str) -> tuple[Step, ...
     way = chain(
         CreateReplica(new.replica, new.models),
         *leaving,
-        StartReplica(new.name, new.secrets),
+        new.start,
         AwaitReady(new.name, new.probe),
         *_publishing(new.name, deployment),
         RemoveReplica(old.name),
@@ -106,7 +107,7 @@ def stop_first(old: Outgoing, new: Incoming, deployment: str) -> tuple[Step, ...
     first = Step(StopReplica(new.name, old.grace_seconds), (stopped,), rescues=awaited)
     back = chain(
         RemoveReplica(new.name),
-        StartReplica(old.name, old.secrets),
+        old.start,
         AwaitReady(old.name, old.probe),
         *_publishing(old.name, deployment),
         after=(len(way),),
@@ -121,7 +122,7 @@ def finish_exchange(new: Incoming, old: Outgoing, deployment: str) -> tuple[Step
     ready; when that fails it stays, or comes back where it has been stopped already."""
     way = then(finish_starting(new.name, new.probe, deployment), take_down(old))
     first = Step(StopReplica(new.name, old.grace_seconds), rescues=0)
-    started = () if old.running else (StartReplica(old.name, old.secrets), AwaitReady(old.name, old.probe))
+    started = () if old.running else (old.start, AwaitReady(old.name, old.probe))
     published = () if old.running else _publishing(old.name, deployment)
     return (*way, first, *chain(RemoveReplica(new.name), *started, *published, after=(len(way),), offset=len(way) + 1))
 

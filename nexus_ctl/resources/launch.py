@@ -102,6 +102,8 @@ class LaunchSpec:
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
     secret_env: Mapping[str, ValueFrom] = field(default_factory=dict)
+    key_env: str = ""
+    """Which of `secret_env` is the key that calls to the engine must bear; empty = it asks for none."""
     mounts: tuple[Mount, ...] = ()
     limits: Limits = Limits()
     image: str = ""

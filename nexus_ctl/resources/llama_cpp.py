@@ -10,11 +10,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from nexus_ctl.resources.field import REPLACE, Spec, as_map
+from nexus_ctl.resources.field import REPLACE, REPLACED_BY_CONTENT, Spec, as_map
 from nexus_ctl.resources.flag import Flag
 from nexus_ctl.resources.llama_cpp_companions import Adapter, CacheType, DeviceName, Draft, Layers, Projector
 from nexus_ctl.resources.llama_cpp_sampling import EngineSampling, Reasoning
 from nexus_ctl.resources.model_file import FileName
+from nexus_ctl.resources.secret import SecretSource
 
 Origin = Annotated[str, Field(pattern=r"^(localhost|\*|[a-z][a-z0-9+.-]*://[^,\s/]+)$")]
 
@@ -140,6 +141,9 @@ class Server(Spec):
     from a file beside the manifest, so that its content counts."""
     jinja: Annotated[bool, Flag("--jinja", off="--no-jinja")] = True
     """Use the Jinja engine for chat templates; tool calls need it."""
+    api_key: Annotated[SecretSource | None, REPLACED_BY_CONTENT] = None
+    """Key without which the engine answers nobody, by reference; the gateway and nexusctl use it, clients never see it.
+    A new value makes a new replica."""
     web_ui: Annotated[bool, Flag("", off="--no-webui")] = False
     """Serve llama.cpp's own web page on the replica's address; the gateway does not lead there."""
     cors_origins: Annotated[

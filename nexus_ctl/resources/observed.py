@@ -72,6 +72,8 @@ class ReplicaView:
     health: Health = Health.DOWN
     answers: Mapping[str, Any] = field(default_factory=dict)
     """What a ready engine says it loaded: JSON by path; a path that was not answered is left out."""
+    keyed: bool = False
+    """Whether the key that it asks for is kept where the gateway finds it."""
 
 
 @dataclass(frozen=True, slots=True)

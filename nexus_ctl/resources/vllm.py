@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from nexus_ctl.resources.field import REPLACE, REPLACED_BY_CONTENT, Spec, as_map, refers_to
 from nexus_ctl.resources.flag import Flag
+from nexus_ctl.resources.secret import SecretSource
 
 Origin = Annotated[str, Field(pattern=r"^(\*|[a-z][a-z0-9+.-]*://[^,\s/]+)$")]
 
@@ -114,6 +115,9 @@ class VllmServer(Spec):
     """Parser of the model's tool calls; also turns automatic tool choice on."""
     reasoning_parser: Annotated[str | None, Flag("--reasoning-parser")] = None
     """Parser of the model's reasoning."""
+    api_key: Annotated[SecretSource | None, REPLACED_BY_CONTENT] = None
+    """Key without which the engine answers no request under `/v1`, by reference; the gateway and nexusctl use it,
+    clients never see it. A new value makes a new replica. Other paths vLLM leaves open to whoever reaches its port."""
     cors_origins: list[Origin] = []
     """Web pages whose scripts may read what the engine itself answers; none. vLLM's own default is every page."""
 

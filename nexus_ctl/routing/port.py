@@ -1,8 +1,8 @@
-"""The port of the routing table and of the gateway's own counters."""
+"""The ports of the routing table, of the gateway's own counters, and of the keys that engines ask for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from nexus_ctl.resources.routing import GatewayStatus, Table
@@ -28,4 +28,24 @@ class Routing(Protocol):
 
     def counted(self) -> GatewayStatus | None:
         """What the running gateway tells of itself; None when none answers, or not in time."""
+        ...
+
+
+class Keys(Protocol):
+    """The keys that engines ask for, by replica, where the gateway finds them too."""
+
+    def put(self, replica: str, key: str) -> None:
+        """Keep a replica's key. Raises Terminal where it cannot be kept in memory."""
+        ...
+
+    def drop(self, replica: str) -> None:
+        """Forget it; none is no error."""
+        ...
+
+    def of(self, replica: str) -> str:
+        """A replica's key; "" where there is none."""
+        ...
+
+    def all(self) -> Mapping[str, str]:
+        """Every key by replica."""
         ...

@@ -23,20 +23,21 @@ ANSWERS = {200: Health.READY, 503: Health.LOADING}
 MOST_BYTES = 1 << 20
 """Of one answer to `ask`; chat templates make them long, nothing makes them longer."""
 PIECE_BYTES = 1 << 16
+CLOSE = {"Connection": "close"}
 
 
 class Prober(Protocol):
-    """Who asks an engine whether it is ready, and what it is."""
+    """Who asks an engine whether it is ready, and what it is. `key` is what it asks its callers for; "" = nothing."""
 
-    def look(self, address: str, probe: ReadyProbe) -> Health:
+    def look(self, address: str, probe: ReadyProbe, key: str = "") -> Health:
         """One look at `address` (`http://host:port`; an empty one is DOWN)."""
         ...
 
-    def ask(self, address: str, paths: Sequence[str], timeout_seconds: float) -> Mapping[str, Any]:
+    def ask(self, address: str, paths: Sequence[str], timeout_seconds: float, key: str = "") -> Mapping[str, Any]:
         """JSON answers by path; what is not answered in time and in good form is left out. No path: no call."""
         ...
 
-    def open_requests(self, address: str, signal: BusySignal, timeout_seconds: float) -> int | None:
+    def open_requests(self, address: str, signal: BusySignal, timeout_seconds: float, key: str = "") -> int | None:
         """Requests that an engine works on by its own word; None where it does not tell.
 
         At least 1 where it took the question and did not answer in time: llama.cpp answers between two batches only.
@@ -47,7 +48,7 @@ class Prober(Protocol):
 class HttpProber:
     """Asks by `GET probe.path` on a fresh connection, so that a look says something about new clients."""
 
-    def look(self, address: str, probe: ReadyProbe) -> Health:
+    def look(self, address: str, probe: ReadyProbe, key: str = "") -> Health:
         from http.client import HTTPConnection, HTTPException  # a plan loads this module and never asks
 
         parts = urlsplit(address)
@@ -55,14 +56,14 @@ class HttpProber:
             return Health.DOWN
         connection = HTTPConnection(parts.hostname, parts.port, timeout=probe.timeout_seconds)
         try:
-            connection.request("GET", probe.path, headers={"Connection": "close"})
+            connection.request("GET", probe.path, headers=CLOSE | _bearing(key))
             return ANSWERS.get(connection.getresponse().status, Health.DOWN)
         except (OSError, HTTPException):
             return Health.DOWN
         finally:
             connection.close()
 
-    def ask(self, address: str, paths: Sequence[str], timeout_seconds: float) -> Mapping[str, Any]:
+    def ask(self, address: str, paths: Sequence[str], timeout_seconds: float, key: str = "") -> Mapping[str, Any]:
         """By `GET` of one path after the other on one connection, until one is not answered."""
         from http.client import HTTPConnection, HTTPException
 
@@ -73,7 +74,7 @@ class HttpProber:
         connection = HTTPConnection(parts.hostname, parts.port, timeout=timeout_seconds)
         try:
             for path in paths:
-                connection.request("GET", path)
+                connection.request("GET", path, headers=_bearing(key))
                 with connection.getresponse() as response:
                     body = _body(response, time.monotonic() + timeout_seconds)
                     if response.status == 200:
@@ -84,7 +85,7 @@ class HttpProber:
             connection.close()
         return answers
 
-    def open_requests(self, address: str, signal: BusySignal, timeout_seconds: float) -> int | None:
+    def open_requests(self, address: str, signal: BusySignal, timeout_seconds: float, key: str = "") -> int | None:
         """By one `GET signal.path` on a fresh connection."""
         from http.client import HTTPConnection, HTTPException
 
@@ -93,7 +94,7 @@ class HttpProber:
             return None
         connection = HTTPConnection(parts.hostname, parts.port, timeout=timeout_seconds)
         try:
-            connection.request("GET", signal.path, headers={"Connection": "close"})
+            connection.request("GET", signal.path, headers=CLOSE | _bearing(key))
             with connection.getresponse() as response:
                 body = _body(response, time.monotonic() + timeout_seconds)
                 return signal.count(body.decode()) if response.status == 200 else None
@@ -103,6 +104,10 @@ class HttpProber:
             return None
         finally:
             connection.close()
+
+
+def _bearing(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 def _body(response: HTTPResponse, deadline: float) -> bytes:

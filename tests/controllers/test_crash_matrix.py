@@ -57,7 +57,25 @@ def _adopt(world: FakeWorld) -> None:
     world.apply(ADOPTED, Options(adopt=True))
 
 
+def _keyed(value: str) -> Callable[[FakeWorld], None]:
+    """Serves behind a key that has another value from now on."""
+
+    def arrange(world: FakeWorld) -> None:
+        world.secrets["KEY"] = "sk-old"
+        world.apply(KEYED)
+        world.secrets["KEY"] = value
+
+    return arrange
+
+
+def _behind_a_key() -> Stack:
+    engine = {"llamaCpp": {"contextSize": 2048, "server": {"apiKey": {"valueFrom": {"env": "KEY"}}}}}
+    deployment = a_resource("Deployment", "chat", {"model": "smol", "engine": engine})
+    return a_stack(a_model(), deployment, a_preset(), a_route(preset="precise"))
+
+
 FULL = the_demo()
+KEYED = _behind_a_key()
 ADOPTED = _adopted()
 QUANTIZED = a_stack(a_model(quantize="Q4_K_M"), a_deployment(), a_preset(), a_route(preset="precise"))
 STOP_FIRST = {"rollout": {"strategy": "stopFirst"}}
@@ -86,6 +104,7 @@ SCENARIOS = (
         arrange=lambda world: world.runtime.put_serving("legacy"),
     ),
     Scenario("replace-what-was-adopted", None, _adopted(context=4096), arrange=_adopt, serves=True),
+    Scenario("another-key", None, KEYED, arrange=_keyed("sk-new"), serves=True),
     Scenario("delete-what-was-adopted", None, ADOPTED, Options(delete=frozenset(ADOPTED.resources)), arrange=_adopt),
     Scenario(
         "rename",

@@ -128,6 +128,12 @@ class Workspace:
                 found[folder.name] = int(json.loads(run.read_text())["pid"])
         return {name: pid for name, pid in found.items() if Path(f"/proc/{pid}").exists()}
 
+    def routed(self) -> tuple[str, str]:
+        """The one replica of the chat deployment that the gateway's table has, and its address."""
+        table = json.loads((self.folder / ".nexus" / "gateway" / "e2e.json").read_text())
+        [found] = table["endpoints"]["chat"].items()
+        return found
+
     def ours(self) -> list[int]:
         """Every process on the machine that works for this workspace."""
         found = []

@@ -39,8 +39,7 @@ def deploy(workspace: Workspace, **rollout: str) -> None:
 @contextmanager
 def a_long_answer(workspace: Workspace) -> Iterator[Iterator[str]]:
     """Ask the replica by its own address; the data of each event, from the second on: the first was heard already."""
-    table = json.loads((workspace.folder / ".nexus" / "gateway" / "table.json").read_text())
-    [address] = table["endpoints"]["chat"].values()
+    _, address = workspace.routed()
     wish = {"prompt": "one two", "max_tokens": LONG, "ignore_eos": True, "stream": True}
     with closing(http.client.HTTPConnection(urlsplit(address).netloc, timeout=60)) as connection:
         connection.request("POST", "/v1/completions", json.dumps(wish), {"Content-Type": "application/json"})

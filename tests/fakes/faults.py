@@ -30,6 +30,7 @@ FATAL = frozenset({"die_before", "die_after", "die_hanging"})
 RUNTIME = frozenset({"create", "start", "stop", "remove", "update", "adopt", "sweep"})
 ARTIFACTS = frozenset({"fetch", "build", "pin", "unpin"})
 ROUTING = frozenset({"change"})
+KEYS = frozenset({"put", "drop"})
 JOURNAL = frozenset({"begin", "done", "failed"})
 OBJECTS = frozenset({"declare", "forget", "rename", "request_deletion", "write_status", "write_statuses"})
 
@@ -64,6 +65,7 @@ class Gate:
                 host=Effects(world.host, "host", RUNTIME, self),
                 artifacts=Effects(world.artifacts, "artifacts", ARTIFACTS, self),
                 routing=Effects(world.routing, "routing", ROUTING, self),
+                keys=Effects(world.keys, "keys", KEYS, self),
             ),
             _Store(store, self),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -56,3 +56,22 @@ class FakeRouting:
         return GatewayStatus(
             self.table.revision, "", in_flight=self.open_requests, since=SINCE, deployments=self.served
         )
+
+
+class FakeKeys:
+    """`Keys` in memory."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, str] = {}
+
+    def put(self, replica: str, key: str) -> None:
+        self.kept[replica] = key
+
+    def drop(self, replica: str) -> None:
+        self.kept.pop(replica, None)
+
+    def of(self, replica: str) -> str:
+        return self.kept.get(replica, "")
+
+    def all(self) -> Mapping[str, str]:
+        return dict(self.kept)

@@ -273,23 +273,25 @@ class FakeRuntime:
 
     # the prober
 
-    def look(self, address: str, probe: ReadyProbe) -> Health:
+    def look(self, address: str, probe: ReadyProbe, key: str = "") -> Health:
         thing = next((t for t in self.things.values() if t.address == address and address), None)
         if thing is None:
             return Health.DOWN
         return Health.READY if self.clock.monotonic() >= self._ready_at(thing) else Health.LOADING
 
-    def ask(self, address: str, paths: Sequence[str], timeout_seconds: float) -> Mapping[str, Any]:
+    def ask(self, address: str, paths: Sequence[str], timeout_seconds: float, key: str = "") -> Mapping[str, Any]:
         thing = next((t for t in self.things.values() if t.address == address and address), None)
-        if thing is None or not paths:
+        if thing is None or not paths or not admits(thing, key):
             return {}
         self.asked += 1
         told = self.answers.get(thing.deployment, {})
         return {path: told[path] for path in paths if path in told}
 
-    def open_requests(self, address: str, signal: BusySignal, timeout_seconds: float) -> int | None:
+    def open_requests(self, address: str, signal: BusySignal, timeout_seconds: float, key: str = "") -> int | None:
         thing = next((t for t in self.things.values() if t.address == address and address), None)
         if thing is None or thing.deployment in self.mute or (thing.launch and thing.launch.argv[0] == "tiny"):
+            return None
+        if not admits(thing, key):
             return None
         return int(self.clock.monotonic() < self.works_until.get(thing.deployment, 0.0))
 
@@ -463,6 +465,12 @@ class FakeRuntime:
                 case "serve":
                     return None
         return self._end(thing, Exit(0))
+
+
+def admits(thing: Thing, key: str) -> bool:
+    """Whether it answers a caller who bears this key."""
+    name = thing.launch.key_env if thing.launch is not None else ""
+    return not name or thing.secrets.get(name) == key
 
 
 def _observed(thing: Thing) -> ObservedReplica:

@@ -30,8 +30,8 @@ from tests.fakes.artifacts import FakeArtifacts
 from tests.fakes.clock import FakeClock
 from tests.fakes.images import FakeImages
 from tests.fakes.inline import inline_workers
-from tests.fakes.routing import FakeRouting
-from tests.fakes.runtime import FakeRuntime
+from tests.fakes.routing import FakeKeys, FakeRouting
+from tests.fakes.runtime import FakeRuntime, admits
 
 INSTANCE = "5f0c2b9ad1e3"
 EVERYTHING = Options()
@@ -65,6 +65,7 @@ class FakeWorld:
         self.images = FakeImages() if self.containers else None
         self.artifacts = FakeArtifacts()
         self.routing = FakeRouting()
+        self.keys = FakeKeys()
         self.store = _empty_store(self)
         self.runs = 0
 
@@ -76,6 +77,7 @@ class FakeWorld:
             images=self.images,
             artifacts=self.artifacts,
             routing=self.routing,
+            keys=self.keys,
             prober=_BothProbers(self.runtime, self.host),
             secret=self.secret,
             redact=self.redact,
@@ -140,6 +142,7 @@ class FakeWorld:
             "presets": dict(table.presets),
             "routes": dict(table.routes),
             "pins": self.artifacts.pins(self.instance, "demo"),
+            "keys": dict(self.keys.kept),
             "files": {key: artifact.sha256 for key, artifact in self.artifacts.delivered.items()},
         }
 
@@ -157,6 +160,7 @@ class FakeWorld:
             self._stands_behind(name, address)
             and self.runtime.things[name].state is ReplicaState.RUNNING
             and self.runtime._ready_at(self.runtime.things[name]) <= self.clock.monotonic()
+            and admits(self.runtime.things[name], self.keys.of(name))
             for name, address in published
         )
 
@@ -182,15 +186,16 @@ class _BothProbers:
     def __init__(self, *runtimes: FakeRuntime) -> None:
         self._runtimes = runtimes
 
-    def look(self, address: str, probe: Any) -> Any:
-        answers = [runtime.look(address, probe) for runtime in self._runtimes]
+    def look(self, address: str, probe: Any, key: str = "") -> Any:
+        answers = [runtime.look(address, probe, key) for runtime in self._runtimes]
         return min(answers, key=["ready", "loading", "down"].index)
 
-    def ask(self, address: str, paths: Any, timeout_seconds: float) -> Mapping[str, Any]:
-        return {path: told for runtime in self._runtimes for path, told in runtime.ask(address, paths, 1.0).items()}
+    def ask(self, address: str, paths: Any, timeout_seconds: float, key: str = "") -> Mapping[str, Any]:
+        told = [runtime.ask(address, paths, 1.0, key) for runtime in self._runtimes]
+        return {path: answer for answers in told for path, answer in answers.items()}
 
-    def open_requests(self, address: str, signal: Any, timeout_seconds: float) -> int | None:
-        told = (runtime.open_requests(address, signal, timeout_seconds) for runtime in self._runtimes)
+    def open_requests(self, address: str, signal: Any, timeout_seconds: float, key: str = "") -> int | None:
+        told = (runtime.open_requests(address, signal, timeout_seconds, key) for runtime in self._runtimes)
         return next((count for count in told if count is not None), None)
 
 

@@ -8,35 +8,24 @@ whatever user the image runs as. See docs/decisions for what else was considered
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from nexus_ctl.errors import Terminal
-
-MEMORY = Path("/dev/shm")
+from nexus_ctl import volatile
 
 
 class SecretFiles:
     """The folders of all replicas of this user."""
 
-    def __init__(self, memory: Path = MEMORY) -> None:
+    def __init__(self, memory: Path = volatile.MEMORY) -> None:
         self._memory = memory
-        self._root = memory / f"nexusctl-{os.getuid()}"
+        self._root = volatile.own_folder(memory)
 
     def folder(self, name: str) -> Path:
         """The folder that is mounted into `name`, made if missing. Raises Terminal where nothing stays in memory."""
-        if not _is_tmpfs(self._memory):
-            raise Terminal(
-                f"{name}: secrets are handed to containers in memory, and {self._memory} is not a tmpfs here",
-                hint="give the engine the secret in a file of its own, or use runtime.driver: process",
-            )
-        self._root.mkdir(mode=0o700, exist_ok=True)
-        if self._root.stat().st_uid != os.getuid():
-            raise Terminal(f"{self._root} belongs to another user", hint=f"have it removed:  sudo rm -r {self._root}")
-        folder = self._root / name
+        folder = volatile.made(self._memory) / name
         folder.mkdir(mode=0o755, exist_ok=True)
         folder.chmod(0o755)
         return folder
@@ -55,11 +44,3 @@ class SecretFiles:
     def remove(self, name: str) -> None:
         """Remove the folder."""
         shutil.rmtree(self._root / name, ignore_errors=True)
-
-
-def _is_tmpfs(path: Path) -> bool:
-    try:
-        mounts = Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()
-    except OSError:  # not Linux
-        return False
-    return any(line.split()[1:3] == [str(path), "tmpfs"] for line in mounts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -159,3 +159,20 @@ def test_an_engine_too_busy_to_answer_works_on_something() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
         assert HttpProber().open_requests(address, SLOTS, 0.05) == 1
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda prober, address, key: prober.look(address, ReadyProbe("/slots"), key),
+        lambda prober, address, key: prober.ask(address, ["/slots"], 30, key),
+        lambda prober, address, key: prober.open_requests(address, SLOTS, 30, key),
+    ],
+    ids=["look", "ask", "open_requests"],
+)
+@pytest.mark.parametrize("key", ["", "sk-1"])
+def test_every_question_bears_the_key(ask: Callable[..., object], key: str) -> None:
+    with answering(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]") as (address, asked):
+        ask(HttpProber(), address, key)
+    assert (b"\r\nAuthorization: Bearer sk-1\r\n" in asked[0]) is bool(key)
+    assert b"Bearer" not in asked[0] or key

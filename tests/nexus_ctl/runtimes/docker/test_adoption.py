@@ -175,7 +175,7 @@ def test_whatever_is_left_out_is_told() -> None:
         "its network: nexusctl makes one for each stack",
         "its restart policy always: nexusctl heals",
         "its model name 'gpt-4': declare a Route with that name",
-        "--api-key: the gateway calls without a key, and a command line is no place for a secret",
+        "--api-key: the gateway must know the key; declare server.apiKey, by reference",
         "its number of slots, which llama-server chose itself: the manifest says 1 by saying nothing",
         "the value of SEARCH_TOKEN: set it in the environment of nexusctl, or change valueFrom",
     )
