@@ -26,8 +26,9 @@ class Family:
     """A row. `inner` names the parts of a layer; two names: the rows are halved, the first half goes to the first.
 
     `turned`: rows of queries and keys are put into llama.cpp's order. `norm_plus` is added to every norm. `base` and
-    `scalings`: see `positions`. `output`: llama.cpp wants the output's matrix even where it is the embedding's, which
-    `tied` says for a configuration that does not.
+    `scalings`: see `positions`; `local_base` is the usual base of layers with a window, 0 where they have no own.
+    `output`: llama.cpp wants the output's matrix even where it is the embedding's, which `tied` says for a
+    configuration that does not.
     """
 
     architecture: str
@@ -37,6 +38,7 @@ class Family:
     turned: bool = False
     norm_plus: float = 0.0
     base: float = 10_000.0
+    local_base: float = 0.0
     scalings: frozenset[str] = frozenset({"linear", "yarn"})
     output: bool = False
     tied: bool = False
@@ -168,6 +170,13 @@ _GRANITE_KEYS: dict[str, Key] = {
     "residual_scale": real("residual_multiplier", usual=1.0),
     "logit_scale": real("logits_scaling", usual=1.0),
 }
+_PARALLEL = {key: name for key, name in (_ATTENTION | _GATED).items() if name != "ffn_norm"}
+_COHERE_KEYS = _OF_ALL | {"attention.layer_norm_epsilon": real("layer_norm_eps"), "logit_scale": real("logit_scale")}
+_OLMO2 = {
+    key: name
+    for key, name in (_ATTENTION | _SANDWICH | _QK_NORM | _GATED).items()
+    if name not in ("attn_norm", "ffn_norm")
+}
 _WINDOW: dict[str, Key] = {"attention.sliding_window": whole("sliding_window")}
 _SILU = only("hidden_act", None, "silu")
 _NO_WINDOW = only("use_sliding_window", None, False)
@@ -247,6 +256,7 @@ FAMILIES: Mapping[str, Family] = {
         norm_plus=1.0,
         tied=True,
         base=1_000_000.0,
+        local_base=10_000.0,
     ),
     "Phi3ForCausalLM": Family(
         "phi3",
@@ -260,7 +270,7 @@ FAMILIES: Mapping[str, Family] = {
         },
         _RMS | {"attention.sliding_window": whole("sliding_window", usual=0)},
         (_SILU,),
-        scalings=frozenset({"linear", "yarn", "longrope"}),
+        scalings=frozenset({"longrope"}),
     ),
     "SmolLM3ForCausalLM": Family(
         "smollm3",
@@ -286,17 +296,37 @@ FAMILIES: Mapping[str, Family] = {
         (_SILU,),
         turned=True,
     ),
-    "Olmo2ForCausalLM": Family(
+    "Olmo2ForCausalLM": Family("olmo2", _OLMO2, _RMS, (_SILU, only("attention_bias", None, False)), output=True),
+    "Olmo3ForCausalLM": Family(
         "olmo2",
-        {
-            key: name
-            for key, name in (_ATTENTION | _SANDWICH | _QK_NORM | _GATED).items()
-            if name not in ("attn_norm", "ffn_norm")
-        },
-        _RMS,
-        (_SILU, only("attention_bias", None, False)),
+        _OLMO2,
+        _RMS | _WINDOW,
+        (_SILU, only("attention_bias", None, False), layer_kinds(4)),
+        base=500_000.0,
         output=True,
     ),
+    "CohereForCausalLM": Family(
+        "command-r",
+        _PARALLEL,
+        _COHERE_KEYS,
+        (_SILU, only("use_qk_norm", None, False), only("attention_bias", None, False)),
+        base=500_000.0,
+        tied=True,
+    ),
+    "Cohere2ForCausalLM": Family(
+        "cohere2",
+        _PARALLEL,
+        _COHERE_KEYS | _WINDOW,
+        (_SILU, layer_kinds(4), only("attention_bias", None, False)),
+        tied=True,
+    ),
+    "SeedOssForCausalLM": Family(
+        "seed_oss",
+        _ATTENTION | {"post_attention_layernorm": "post_attention_norm"} | _GATED,
+        _RMS,
+        (_SILU, only("attention_out_bias", None, False), only("mlp_bias", None, False)),
+    ),
+    "Ernie4_5ForCausalLM": Family("ernie4_5", _ATTENTION | _GATED, _RMS, (_SILU,), base=500_000.0, tied=True),
     "StableLmForCausalLM": Family(
         "stablelm",
         _ATTENTION | _GATED,

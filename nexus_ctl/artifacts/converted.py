@@ -128,13 +128,15 @@ def positions_of(config: Mapping[str, Any], family: Family) -> Positions:
     turned = positions.rotated(config, seeing, size)
     scaled = positions.scaled(config, seeing, turned, base, family.scalings)
     entries: dict[str, Written] = {"rope.dimension_count": turned, "rope.freq_base": base, **scaled.entries}
-    if family.architecture == "gemma3":
-        if windowed is not seeing and positions.kind_of(windowed) != "default":
-            raise ValueError(
-                "config.json: the positions of layers with a window are scaled, which llama.cpp does not do"
-            )
-        local = windowed.get("rope_theta") if windowed is not seeing else config.get("rope_local_base_freq")
-        entries["rope.freq_base_swa"] = float(local or 10_000.0)
+    if windowed is not seeing and positions.kind_of(windowed) != "default":
+        raise ValueError("config.json: positions of layers with a window are scaled, which llama.cpp does not do")
+    local = windowed.get("rope_theta") if windowed is not seeing else config.get("rope_local_base_freq")
+    if family.local_base:
+        entries["rope.freq_base_swa"] = float(local or family.local_base)
+    elif local and float(local) != base:
+        raise ValueError(
+            "config.json: rope_theta of layers with a window is another, which llama.cpp does not tell apart"
+        )
     return Positions(entries, scaled.tensors)
 
 

@@ -120,7 +120,7 @@ def _norms(layout: list[str], config: Mapping[str, Any]) -> tuple[str, ...]:
         return ("input_layernorm", "post_attention_layernorm", *inner)
     if "after" in layout:
         return "post_attention_layernorm", "post_feedforward_layernorm"
-    if config.get("use_parallel_residual"):
+    if config.get("use_parallel_residual") or "parallel" in layout:
         return ("input_layernorm",)
     return "input_layernorm", "post_attention_layernorm"
 
@@ -190,6 +190,7 @@ _MOE = {
     "mlp_only_layers": [],
 }
 _GRANITE = {"attention_multiplier": 0.3, "embedding_multiplier": 3.0, "residual_multiplier": 0.4, "logits_scaling": 2.5}
+_COHERE = {"layer_norm_eps": 1e-5, "rms_norm_eps": None, "logit_scale": 0.25, "tie_word_embeddings": True}
 _LONG = {
     "rope_scaling": {
         "type": "longrope",
@@ -263,6 +264,25 @@ CHECKPOINTS: dict[str, Checkpoint] = {
         "GraniteMoeForCausalLM", "stacked", _GRANITE | {"num_local_experts": 6, "num_experts_per_tok": 3}
     ),
     "olmo2": Checkpoint("Olmo2ForCausalLM", "after wide-qk-norm"),
+    "olmo3": Checkpoint("Olmo3ForCausalLM", "after wide-qk-norm", {"sliding_window": 8, "rope_theta": None}),
+    "olmo3-yarn": Checkpoint(
+        "Olmo3ForCausalLM",
+        "after wide-qk-norm",
+        {
+            "sliding_window": 8,
+            "rope_theta": None,
+            "rope_parameters": {
+                "full_attention": {**_YARN["rope_scaling"], "rope_theta": 5_000.0},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 5_000.0},
+            },
+        },
+    ),
+    "cohere": Checkpoint("CohereForCausalLM", "parallel", _COHERE),
+    "cohere2": Checkpoint("Cohere2ForCausalLM", "parallel", _COHERE | {"sliding_window": 8}),
+    "seed-oss": Checkpoint(
+        "SeedOssForCausalLM", "bias", {"head_dim": 24, "attention_bias": True, "attention_out_bias": False}
+    ),
+    "ernie": Checkpoint("Ernie4_5ForCausalLM", "", {"head_dim": 24, "tie_word_embeddings": True, "use_bias": False}),
     "stablelm": Checkpoint(
         "StableLmForCausalLM",
         "bias norm-bias",

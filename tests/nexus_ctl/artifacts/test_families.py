@@ -116,6 +116,16 @@ def test_files_that_lack_a_part_are_refused(name: str, lacking: str, told: str) 
             {"rope_parameters": {"rope_type": "yarn", "factor": 2, "truncate": False}},
             "truncate of the rule",
         ),
+        (
+            "olmo3",
+            {"rope_parameters": {"full_attention": {"rope_theta": 5.0}, "sliding_attention": {"rope_theta": 6.0}}},
+            "rope_theta of layers with a window is another",
+        ),
+        (
+            "gemma3",
+            {"rope_parameters": {"full_attention": {}, "sliding_attention": {"rope_type": "linear", "factor": 2}}},
+            "positions of layers with a window are scaled",
+        ),
         ("phi3-long", {"partial_rotary_factor": 0.5}, "short_factor must have 4 numbers"),
     ],
 )

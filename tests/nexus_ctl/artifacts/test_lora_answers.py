@@ -18,6 +18,7 @@ RANK, ALPHA = 4, 6.0
 NEAR = 0.01
 CHANGED = ("llama", "llama-tied-biased", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "phi3", "smollm3")
 CHANGED += ("granite", "olmo2", "stablelm", "starcoder2", "mixtral", "qwen2moe", "qwen3moe", "granitemoe")
+CHANGED += ("olmo3", "cohere", "cohere2", "seed-oss", "ernie")
 
 
 def matrices(checkpoint: Checkpoint) -> dict[str, Numbers]:
