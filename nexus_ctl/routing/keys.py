@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from nexus_ctl import volatile
+from nexus_ctl.errors import MachineError
 
 
 class KeyFiles:
@@ -29,13 +30,20 @@ class KeyFiles:
         return volatile.own_folder(self._memory) / self._name
 
     def put(self, replica: str, key: str) -> None:
-        """Keep a replica's key. Raises Terminal where nothing stays in memory."""
-        folder = volatile.made(self._memory) / self._name
-        folder.mkdir(mode=0o700, exist_ok=True)
-        fresh = folder / f".{replica}"
-        fresh.touch(mode=0o600)
-        fresh.write_text(key, encoding="ascii")
-        fresh.replace(folder / replica)
+        """Keep a replica's key. Raises Terminal where nothing stays in memory, MachineError where there is no room."""
+        volatile.made(self._memory)
+        fresh = self.folder / f".{replica}"
+        while True:
+            try:
+                self.folder.mkdir(mode=0o700, exist_ok=True)
+                fresh.touch(mode=0o600)
+                fresh.write_text(key, encoding="ascii")
+                fresh.replace(self.folder / replica)
+            except FileNotFoundError:  # somebody dropped the last key meanwhile, and the folder with it
+                continue
+            except OSError as error:
+                raise MachineError(f"cannot keep a key in {self.folder}: {error.strerror}") from error
+            return
 
     def drop(self, replica: str) -> None:
         """Forget it; none is no error. The folder goes with the last one."""

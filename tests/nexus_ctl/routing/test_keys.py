@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from nexus_ctl.errors import Terminal
+from nexus_ctl import volatile
+from nexus_ctl.errors import MachineError, Terminal
 from nexus_ctl.routing.keys import KeyFiles
 from nexus_ctl.routing.port import Keys
 from tests.fakes.routing import FakeKeys
@@ -65,3 +67,27 @@ def test_a_disk_is_no_place_for_a_key(tmp_path: Path) -> None:
         KeyFiles(tmp_path / "table.json", memory=tmp_path).put("chat-0", "canary")
     assert "canary" not in str(refused.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_comers_and_goers_do_not_hinder_each_other(files: KeyFiles) -> None:
+    def come_and_go(replica: str) -> str:
+        for _ in range(200):
+            files.put(replica, replica)
+            assert files.of(replica) == replica
+            files.drop(replica)
+        return replica
+
+    with ThreadPoolExecutor(4) as pool:
+        assert len(list(pool.map(come_and_go, "abcd"))) == 4
+    assert not files.folder.exists()
+
+
+def test_where_there_is_no_room_that_is_said_without_the_key(files: KeyFiles) -> None:
+    volatile.made()
+    files.folder.write_text("in the way")
+    try:
+        with pytest.raises(MachineError, match="cannot keep a key") as refused:
+            files.put("chat-0", "canary")
+        assert "canary" not in str(refused.value)
+    finally:
+        files.folder.unlink()
