@@ -21,6 +21,7 @@ from nexus_ctl.resources.backoff import Backoff
 from nexus_ctl.resources.conditions import Condition
 from nexus_ctl.resources.envelope import Ref, Resource
 from nexus_ctl.resources.image import ObservedImage
+from nexus_ctl.resources.launch import LaunchSpec
 from nexus_ctl.resources.lock import Lock
 from nexus_ctl.resources.normal import Normal
 from nexus_ctl.resources.observed import ObservedModel, Recorded, Timing
@@ -64,6 +65,8 @@ class Scene:
     version: str
     capabilities: Capabilities
     recorded: Mapping[Ref, Recorded] = field(default_factory=dict)
+    launches: Mapping[Ref, LaunchSpec] = field(default_factory=dict)
+    """What each declared deployment runs before it has a place, worked out once per look."""
     models: Mapping[str, ObservedModel] = field(default_factory=dict)
     images: Mapping[str, ObservedImage] = field(default_factory=dict)
     """Container images by name; empty where the runtime has none."""

@@ -4,13 +4,12 @@ planned, shown and done like a download. They are never removed: other things on
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from controllers.base import Assessment, Controller, Scene, Sighting
 from controllers.removal import removal
-from nexus_ctl.engines import table as engines
 from nexus_ctl.errors import ActionError
 from nexus_ctl.execution.world import World
 from nexus_ctl.planning.action import PullImage
@@ -21,6 +20,7 @@ from nexus_ctl.resources.artifact import HEADROOM_BYTES
 from nexus_ctl.resources.conditions import Condition
 from nexus_ctl.resources.envelope import Metadata, Ref, Resource
 from nexus_ctl.resources.image import ImageSpec, LocalImage, ObservedImage, PullSize
+from nexus_ctl.resources.launch import LaunchSpec
 from nexus_ctl.resources.lock import short
 from nexus_ctl.resources.normal import Normal
 from nexus_ctl.resources.stack import RuntimeSettings
@@ -30,13 +30,13 @@ DEFAULT_REGISTRY = "docker.io"
 
 
 def named_by(
-    deployments: Iterable[Resource[Any]], settings: RuntimeSettings
+    launches: Mapping[Ref, LaunchSpec], settings: RuntimeSettings
 ) -> Mapping[Ref, tuple[Resource[ImageSpec], frozenset[Ref]]]:
     """The images that deployments name, each with the deployments that do."""
     users: dict[str, set[Ref]] = {}
-    for deployment in deployments:
-        if image := engines.launch(deployment.spec).image:
-            users.setdefault(image, set()).add(deployment.ref)
+    for ref, launch in launches.items():
+        if launch.image:
+            users.setdefault(launch.image, set()).add(ref)
     specs = {
         image: ImageSpec(pull_policy=settings.pull_policy, login=settings.registries.get(registry(image)))
         for image in users

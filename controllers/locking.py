@@ -14,6 +14,7 @@ from typing import Any
 from controllers.image import named_by
 from controllers.model.requests import KIND as MODEL
 from controllers.model.requests import declared_request
+from nexus_ctl.engines import table as engines
 from nexus_ctl.errors import ActionError, UsageError
 from nexus_ctl.execution.world import World
 from nexus_ctl.resources.artifact import Progress, Request
@@ -122,8 +123,9 @@ def _images(world: World, stack: Stack) -> Mapping[str, Resource[Any]]:
     """The images that deployments name by a tag; one that is named by its digest is pinned already."""
     if world.images is None:
         return {}
-    deployments = [one for ref, one in stack.resources.items() if ref.kind == "Deployment"]
-    found = named_by(deployments, stack.settings.runtime)
+    deployments = {ref: one for ref, one in stack.resources.items() if ref.kind == "Deployment"}
+    launches = {ref: engines.launch(one.spec) for ref, one in deployments.items()}
+    found = named_by(launches, stack.settings.runtime)
     return {ref.name: image for ref, (image, _) in found.items() if "@" not in ref.name}
 
 

@@ -14,6 +14,7 @@ from controllers.make import KIND as DEPLOYMENT
 from controllers.reverting import held, respecified
 from controllers.seating import berths
 from controllers.table import CONTROLLERS
+from nexus_ctl.engines import table as engines
 from nexus_ctl.execution.world import World
 from nexus_ctl.planning.machine import Machine
 from nexus_ctl.resources.backoff import MIN_HEALTHY_SECONDS, Backoff, fold
@@ -21,6 +22,7 @@ from nexus_ctl.resources.declared import Stack
 from nexus_ctl.resources.deployment import DeploymentSpec
 from nexus_ctl.resources.device import GpuUse
 from nexus_ctl.resources.envelope import Metadata, Ref, Resource
+from nexus_ctl.resources.launch import LaunchSpec
 from nexus_ctl.resources.normal import Normal
 from nexus_ctl.resources.observed import Recorded
 from nexus_ctl.resources.placed import Placed
@@ -78,10 +80,12 @@ def look(world: World, stack: Stack, scene: Scene, recorded: Mapping[Ref, Record
     scene = replace(scene, recorded=recorded)
     scene = replace(scene, held=held(desired, scene, options.retry))
     desired |= {ref: respecified(desired[ref], recorded[ref].spec) for ref in scene.held}
-    images = _images(world, desired, stack, options)
+    launches = {ref: engines.launch(item.spec) for ref, item in desired.items() if ref.kind == DEPLOYMENT}
+    images = _images(world, launches, stack, options)
     desired |= {ref: image for ref, (image, _) in images.items()}
     scene = replace(
         scene,
+        launches=launches,
         machine=_machine(world, sighting, scene.set, desired),
         placement=stack.settings.placement,
         refresh=options.refresh,
@@ -144,11 +148,11 @@ def _folded(
 
 
 def _images(
-    world: World, desired: Mapping[Ref, Resource[Any]], stack: Stack, options: Options
+    world: World, launches: Mapping[Ref, LaunchSpec], stack: Stack, options: Options
 ) -> Mapping[Ref, tuple[Resource[Any], frozenset[Ref]]]:
     if world.images is None:
         return {}
     settings = stack.settings.runtime
     if options.keeping and settings.pull_policy == "Always":  # whether a tag has moved is an apply's question
         settings = settings.model_copy(update={"pull_policy": "IfNotPresent"})
-    return named_by((item for ref, item in desired.items() if ref.kind == "Deployment"), settings)
+    return named_by(launches, settings)

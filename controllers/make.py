@@ -35,7 +35,7 @@ def incoming(
 ) -> tuple[rollout.Incoming, ...]:
     """One replica to be per index."""
     spec, name = desired.spec, desired.metadata.name
-    launch = engines.launch(spec)
+    launch = scene.launches[desired.ref]
     found = {name: scene.models.get(name, ObservedModel()) for name in models_of(spec).values()}
     requests = {name: model.request for name, model in found.items() if model.request is not None}
     owner = Ownership(

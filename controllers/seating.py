@@ -79,7 +79,9 @@ def _claimant(
     known = spec.resources.gpus is not None or scene.machine.free_bytes is not None
     return Claimant(
         ref=resource.ref,
-        runs=runs(spec, observed.header, model_bytes(spec, scene), devices, learned(spec, scene), files=observed.beside)
+        runs=runs(
+            spec, observed.header, model_bytes(spec, scene), devices, learned(resource, scene), files=observed.beside
+        )
         if known
         else (),
         strategy=spec.placement.strategy or scene.placement.strategy,
@@ -101,13 +103,14 @@ def model_bytes(spec: DeploymentSpec, scene: Scene) -> int | None:
     return sum(known) if len(known) == len(sizes) else None
 
 
-def learned(spec: DeploymentSpec, scene: Scene) -> Learned:
+def learned(resource: Resource[DeploymentSpec], scene: Scene) -> Learned:
     """Earlier starts of the same model by the same build of the engine. None where other models come along: an engine
     reports the buffers of all of them together."""
+    spec = resource.spec
     if len(models_of(spec)) > 1:
         return Learned()
     model = scene.models.get(spec.model, ObservedModel()).identity
-    image = scene.images.get(engines.launch(spec).image)
+    image = scene.images.get(scene.launches[resource.ref].image)
     build = image.identity if image is not None else scene.capabilities.engine_build
     return Learned((model, build), scene.reports)
 

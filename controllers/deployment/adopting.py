@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from controllers.base import Scene
-from nexus_ctl.engines import table as engines
 from nexus_ctl.planning.action import AdoptReplica
 from nexus_ctl.planning.diff import FieldChange, compare
 from nexus_ctl.resources.adoption import Candidate
@@ -49,7 +48,7 @@ def why_not(desired: Resource[DeploymentSpec], observed: ObservedDeployment, sce
         return f"{name} cannot be taken over: {found.refused}"
     if not there.address:
         return f"{name} publishes no port of its engine on this machine, so the gateway cannot reach it"
-    limits = engines.launch(desired.spec).limits
+    limits = scene.launches[desired.ref].limits
     if there.limits != limits:
         return (
             f"{name} has {there.limits}, declared is {limits}; declare resources.cpu and resources.memory as they are"

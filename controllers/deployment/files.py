@@ -18,6 +18,7 @@ from nexus_ctl.execution.world import World
 from nexus_ctl.planning.change import Reason
 from nexus_ctl.resources.artifact import Request
 from nexus_ctl.resources.deployment import DeploymentSpec
+from nexus_ctl.resources.envelope import Resource
 from nexus_ctl.resources.launch import meant
 from nexus_ctl.resources.observed import ObservedDeployment, ObservedModel
 from nexus_ctl.resources.weights import GgufHeader
@@ -51,16 +52,16 @@ def _header(world: World, request: Request, file: str) -> GgufHeader | None:
         return None
 
 
-def wrong_files(spec: DeploymentSpec, observed: ObservedDeployment, scene: Scene) -> list[Reason]:
+def wrong_files(desired: Resource[DeploymentSpec], observed: ObservedDeployment, scene: Scene) -> list[Reason]:
     """Where it is not clear which file is meant, and files that do not go together."""
     reasons = []
-    for mount in engines.launch(spec).mounts:
+    for mount in scene.launches[desired.ref].mounts:
         artifact = scene.models.get(mount.model, ObservedModel()).artifact
         try:
             meant(artifact.files if artifact is not None else (), mount)
         except ValueError as error:
             reasons.append(Reason("model_file_unclear", "spec.engine", detail=f"{error}; say which by file"))
-    faults = engines.check_headers(spec, known_headers(observed))
+    faults = engines.check_headers(desired.spec, known_headers(observed))
     errors = (fault for fault in faults if fault.severity == "error")
     return reasons + [Reason("file_says_otherwise", one.path, detail=f"{one.detail}; {one.hint}") for one in errors]
 

@@ -30,10 +30,10 @@ def obstacle(ref: Ref, desired: Resource[DeploymentSpec], observed: ObservedDepl
         if not scene.models.get(name, ObservedModel()).identity:
             detail = f"the bytes of Model/{name} are neither here nor to be had"
             return blocked(ref, Reason("dependency_blocked", path, source="dependency", detail=detail))
-    if wrong := wrong_files(desired.spec, observed, scene):
+    if wrong := wrong_files(desired, observed, scene):
         return blocked(ref, *wrong)
     here = scene.capabilities
-    refused = sorted(word for word in engines.launch(desired.spec).argv if word in here.refused_flags)
+    refused = sorted(word for word in scene.launches[ref].argv if word in here.refused_flags)
     if refused:
         detail = f"the engine of the {here.driver} runtime cannot honour {', '.join(refused)}"
         return blocked(ref, Reason("flag_not_supported", "spec.engine", detail=detail))

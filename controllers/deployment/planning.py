@@ -68,7 +68,7 @@ def plan(ref: Ref, desired: Resource[DeploymentSpec] | None, observed: ObservedD
         ref=ref,
         route=ref.name,
         incoming=berth.incoming,
-        limits=engines.launch(desired.spec).limits,
+        limits=scene.launches[ref].limits,
         exchange=exchange,
         exchange_reason=why,
         heal=desired.spec.drift == "heal",
