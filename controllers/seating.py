@@ -11,11 +11,11 @@ from dataclasses import replace
 from typing import Any
 
 from controllers.base import Berth, Scene
-from controllers.make import differences, incoming
+from controllers.make import content_of, differences, incoming
 from nexus_ctl.engines import table as engines
 from nexus_ctl.planning.replicas import changing
 from nexus_ctl.planning.rollout import Incoming
-from nexus_ctl.planning.running import Learned, as_launched, candidates, runs
+from nexus_ctl.planning.running import Learned, as_launched, beside_key, candidates, runs
 from nexus_ctl.planning.seats import Claimant, Seated, assign
 from nexus_ctl.resources.declared import models_of
 from nexus_ctl.resources.deployment import DeploymentSpec
@@ -104,15 +104,12 @@ def model_bytes(spec: DeploymentSpec, scene: Scene) -> int | None:
 
 
 def learned(resource: Resource[DeploymentSpec], scene: Scene) -> Learned:
-    """Earlier starts of the same model by the same build of the engine. None where other models come along: an engine
-    reports the buffers of all of them together."""
-    spec = resource.spec
-    if len(models_of(spec)) > 1:
-        return Learned()
-    model = scene.models.get(spec.model, ObservedModel()).identity
+    """Earlier starts of the same files by the same build of the engine."""
+    known = all(scene.models.get(name, ObservedModel()).identity for name in models_of(resource.spec).values())
+    files = " ".join(filter(None, (content_of(resource.spec, scene), beside_key(resource.spec)))) if known else ""
     image = scene.images.get(scene.launches[resource.ref].image)
     build = image.identity if image is not None else scene.capabilities.engine_build
-    return Learned((model, build), scene.reports)
+    return Learned((files, build), scene.reports)
 
 
 def _devices(spec: DeploymentSpec, scene: Scene) -> tuple[Device, ...]:

@@ -7,21 +7,32 @@ the same model, settings, build and kind of device allocate the same again.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from nexus_ctl.resources.memory import HOST, Basis, EngineSettings, Estimate, Part, PartKind, PlaceMemory
 from nexus_ctl.resources.normal import digest
 
-_LINE = re.compile(r":\s+(?P<place>\S+)\s+(?P<kind>model|KV|RS|compute|output) buffer size =\s+(?P<mib>\d+\.\d+) MiB")
+_LINE = re.compile(
+    r":\s+(?P<place>\S+)\s+(?P<kind>model|KV|RS|compute|output|LoRA) buffer size =\s+(?P<mib>\d+\.\d+) MiB"
+)
 _KINDS = {
     "model": PartKind.WEIGHTS,
     "KV": PartKind.KV_CACHE,
     "RS": PartKind.RECURRENT,
     "compute": PartKind.COMPUTE,
     "output": PartKind.OUTPUT,
+    "LoRA": PartKind.ADAPTERS,
 }
+_ALONG = frozenset({PartKind.DRAFT, PartKind.ADAPTERS, PartKind.PROJECTOR})
+_REPORTED = _ALONG | frozenset(_KINDS.values())
+_RESERVES = re.compile(r"sched_reserve: reserving")
+"""A context reserves once when it is made; the model itself again when adapters were attached, in the stead of that."""
+_CONTEXT = re.compile(r"llama_context: constructing llama_context")
+_DRAFT = re.compile(r"loading draft model")
+_PROJECTOR = re.compile(r"CLIP using (?P<place>\S+) backend")
+_PROJECTOR_SIZE = re.compile(r"load_hparams: model size:\s+(?P<mib>\d+\.\d+) MiB")
 _HOST_PLACE = re.compile(r"^CPU(_|$)|_Host$|_Mapped$")
 ROUNDING_BYTES = int(0.005 * (1 << 20)) + 1
 """A printed size is this far from the true one at most."""
@@ -29,7 +40,10 @@ ROUNDING_BYTES = int(0.005 * (1 << 20)) + 1
 
 @dataclass(frozen=True, slots=True)
 class Buffer:
-    """One buffer as the engine printed it: `place` in its words (`CPU_REPACK`, `CUDA0`), size to 0.01 MiB."""
+    """One buffer as the engine printed it: `place` in its words (`CPU_REPACK`, `CUDA0`), size to 0.01 MiB.
+
+    All buffers of a draft model are of the kind `draft`, those of a projector of the kind `projector`.
+    """
 
     place: str
     kind: PartKind
@@ -42,13 +56,51 @@ class Buffer:
 
 
 def parse_buffers(lines: Iterable[str]) -> tuple[Buffer, ...]:
-    """The buffers of one start, in the order of the log; lines that are not about buffers are passed over."""
-    found = (_LINE.search(line) for line in lines)
-    return tuple(
-        Buffer(match["place"], _KINDS[match["kind"]], round(float(match["mib"]) * (1 << 20)))
-        for match in found
-        if match
-    )
+    """The buffers of one start, in the order of the log; lines that are not about buffers are passed over.
+
+    The engine loads its model and the adapters first, then a draft model and a projector, each announced by a line. A
+    second context of the same model is one that drafts with the model's own heads.
+    """
+    reading = _Reading()
+    for line in lines:
+        reading.take(line)
+    return tuple(reading.buffers())
+
+
+@dataclass(slots=True)
+class _Reading:
+    """A log being read. `whose` is what is being loaded, None = the model itself; `reserves` whose compute buffers."""
+
+    whose: PartKind | None = None
+    reserves: PartKind | None = None
+    contexts: int = 0
+    reserved: bool = False
+    place: str = ""
+    found: list[tuple[PartKind | None, PartKind, str, str]] = field(default_factory=list)
+
+    def take(self, line: str) -> None:
+        if match := _LINE.search(line):
+            kind = _KINDS[match["kind"]]
+            owner = self.reserves if kind is PartKind.COMPUTE else self.whose
+            self.found.append((owner, kind, match["place"], match["mib"]))
+        elif _RESERVES.search(line):
+            self.reserves, self.reserved = None if self.reserved else self.whose, True
+            self.found = [one for one in self.found if one[:2] != (self.reserves, PartKind.COMPUTE)]
+        elif _DRAFT.search(line):
+            self.whose = self.reserves = PartKind.DRAFT
+        elif match := _PROJECTOR.search(line):
+            self.whose = self.reserves = PartKind.PROJECTOR
+            self.place = match["place"]
+        elif (match := _PROJECTOR_SIZE.search(line)) and self.whose is PartKind.PROJECTOR:
+            self.found.append((self.whose, PartKind.WEIGHTS, self.place, match["mib"]))
+        elif _CONTEXT.search(line):
+            self.contexts += 1
+            self.whose = self.reserves = PartKind.DRAFT if self.contexts > 1 else self.whose
+            self.reserved = False
+
+    def buffers(self) -> Iterator[Buffer]:
+        for whose, kind, place, mib in self.found:
+            yield Buffer(place, whose or kind, round(float(mib) * (1 << 20)))
 
 
 def learning_key(fingerprint: str, settings: EngineSettings, build: str, device_kinds: Iterable[str]) -> str:
@@ -94,17 +146,27 @@ def corrected(estimate: Estimate, report: Report) -> Estimate:
 
 def buffer_bytes(estimate: Estimate) -> int:
     """What the estimate says of all that an engine reports as buffers, everywhere together."""
-    kinds = frozenset(_KINDS.values())
-    return sum(part.bytes for place in estimate.places for part in place.parts if part.kind in kinds)
+    return sum(part.bytes for place in estimate.places for part in place.parts if part.kind in _REPORTED)
 
 
 def with_report(estimate: Estimate, buffers: Iterable[Buffer], devices: Mapping[str, str]) -> Estimate:
-    """The estimate with every reported kind replaced. `devices` maps the engine's device names to ours."""
+    """The estimate with every reported kind replaced. `devices` maps the engine's device names to ours.
+
+    What comes along (draft, adapters, projector) lies where it is reported and nowhere else. The output buffer is never
+    taken to be less than estimated: what an engine reserves of it at its start grows with drafts that are accepted.
+    """
     sums: dict[tuple[str, PartKind], list[int]] = {}
     for buffer in buffers:
         place = HOST if buffer.on_host else devices.get(buffer.place)
         if place is not None:
             sums.setdefault((place, buffer.kind), []).append(buffer.bytes)
+    along = {kind for _, kind in sums} & _ALONG
+    for memory in estimate.places:
+        for kind in along & {part.kind for part in memory.parts}:
+            sums.setdefault((memory.place, kind), [])
+    for memory in estimate.places:
+        if sum(sums.get((memory.place, PartKind.OUTPUT), ())) < memory.of(PartKind.OUTPUT):
+            sums.pop((memory.place, PartKind.OUTPUT), None)
     for place in {place for place, _ in sums}:
         parts = [
             Part(kind, sum(sizes), Basis.LEARNED, ROUNDING_BYTES * len(sizes), "reported by the engine")

@@ -34,6 +34,7 @@ from nexus_ctl.resources.memory import (
     PartKind,
     PlaceMemory,
 )
+from nexus_ctl.resources.normal import canonical_json
 from nexus_ctl.resources.placement import Option
 from nexus_ctl.resources.weights import GgufHeader
 
@@ -60,8 +61,9 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What earlier starts told. `identity` is what decides a start's memory beside its settings: the model's bytes, the
-    engine's build; `reports` are those of this install, as the store keeps them."""
+    """What earlier starts told. `identity` is what decides a start's memory beside its settings: the bytes of all files
+    and how those beside the model are loaded, and the engine's build; `reports` are those of this install, as the
+    store keeps them."""
 
     identity: tuple[str, str] = ("", "")
     reports: Mapping[str, Any] = field(default_factory=dict)
@@ -114,6 +116,23 @@ def _beside(engine: LlamaCpp, files: Mapping[str, GgufHeader]) -> Beside:
         projector=next(iter(by_role["projector"]), None),
         offloads_projector=projector is None or projector.offload,
     )
+
+
+def beside_key(spec: DeploymentSpec) -> str:
+    """What decides the memory of the files beside the model, and which file of a Model is meant; "" where nothing is
+    declared. Which Models those are is in no key: their bytes are."""
+    engine = spec.engine.llama_cpp
+    if engine is None:
+        return ""
+    draft, projector = engine.draft, engine.projector
+    told = {
+        "file": engine.file,
+        "draft": draft.model_dump(mode="json", exclude={"model"}, exclude_defaults=True) if draft else None,
+        "adapters": [one.file for one in engine.adapters] or None,
+        "projector": projector.model_dump(mode="json", exclude={"model"}, exclude_defaults=True) if projector else None,
+    }
+    given = {name: value for name, value in told.items() if value is not None}
+    return canonical_json(given) if given else ""
 
 
 def candidates(gpus: Gpus | None, devices: Sequence[Device]) -> tuple[Device, ...]:

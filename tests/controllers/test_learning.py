@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from controllers.model.requests import request_of
 from nexus_ctl.artifacts.gguf_header import read_file
+from nexus_ctl.planning.action import CreateReplica
 from nexus_ctl.planning.change import Change
+from nexus_ctl.resources.declared import Stack
 from nexus_ctl.resources.envelope import Ref
 from nexus_ctl.resources.memory import Basis, PartKind
-from tests.builders import the_demo
-from tests.fakes.gguf_models import TINY, write
+from nexus_ctl.resources.placed import Placed
+from tests.builders import a_deployment, a_model, a_route, a_stack, the_demo
+from tests.fakes.gguf_models import TINY, adapter, projector, write
 from tests.fakes.world import FakeWorld, offer
 
 CHAT = Ref("Deployment", "chat")
@@ -22,6 +27,24 @@ LOG = (
     "llama_kv_cache:        CPU KV buffer size =    11.00 MiB",
     "sched_reserve:        CPU compute buffer size =     9.00 MiB",
 )
+
+
+ALONG = (
+    *LOG,
+    "llama_adapter_lora_init_impl: CPU_Mapped LoRA buffer size =     0.50 MiB",
+    "sched_reserve: reserving ...",
+    "sched_reserve:        CPU compute buffer size =    10.00 MiB",
+    "common_speculative_init_result: loading draft model '/models/draft/tiny.gguf'",
+    "load_tensors:   CPU_Mapped model buffer size =     7.00 MiB",
+    "llama_context: constructing llama_context",
+    "llama_kv_cache:        CPU KV buffer size =     2.00 MiB",
+    "sched_reserve: reserving ...",
+    "sched_reserve:        CPU compute buffer size =     3.00 MiB",
+    "clip_ctx: CLIP using CPU backend",
+    "load_hparams: model size:         1.50 MiB",
+    "reserve_compute_meta:        CPU compute buffer size =     0.25 MiB",
+)
+"""The same of an engine that loads an adapter, a draft model and a projector besides."""
 
 
 @pytest.fixture
@@ -100,3 +123,70 @@ def test_a_lost_store_forgets_lessons_and_restarts_nothing(world: FakeWorld) -> 
     world.apply(the_demo())
     assert world.state()["things"] == before
     assert len(world.store.reports.all()) == 1, "it is learned again from the log that is there"
+
+
+def accompanied(draft: dict[str, Any], replicas: int = 1) -> Stack:
+    """A deployment with all that can come along."""
+    engine = {"contextSize": 2048, "adapters": [{"model": "tone"}], "projector": {"model": "eyes"}, "draft": draft}
+    models = [a_model(name) for name in ("smol", "tiny", "tone", "eyes")]
+    return a_stack(*models, a_deployment(engine={"llamaCpp": engine}, replicas=replicas), a_route())
+
+
+def test_what_comes_along_is_learned_part_by_part(tmp_path: Path) -> None:
+    world = FakeWorld()
+    world.runtime._capabilities = replace(world.runtime._capabilities, engine_build="b1")
+    files = {
+        "smol": write(TINY["llama-gqa"], tmp_path / "smol.gguf"),
+        "tiny": write(TINY["llama-gqa"], tmp_path / "tiny.gguf"),
+        "tone": adapter(TINY["llama-gqa"], tmp_path / "tone.gguf"),
+        "eyes": projector(TINY["llama-gqa"].embedding, tmp_path / "eyes.gguf"),
+    }
+    for name, path in files.items():
+        world.artifacts.headers[request_of(a_model(name).spec).key] = read_file(path).header
+    world.runtime.says["chat"] = ALONG
+
+    def planned(**draft: Any) -> Mapping[PartKind, tuple[int, Basis]]:
+        stack = accompanied({"model": "tiny", **draft})
+        memory = next(change.memory for change in world.plan(stack).changes if change.ref == CHAT)
+        assert memory is not None
+        return {part.kind: (part.bytes, part.basis) for part in memory.host.parts}
+
+    stack = accompanied({"model": "tiny"})
+    offer(world, stack)
+    assert planned()[PartKind.DRAFT][1] is not Basis.LEARNED
+    world.apply(stack)
+    assert "--verbosity" in words(world)
+    world.apply(accompanied({"model": "tiny"}, replicas=0))
+    known = planned()
+    assert {kind: size for kind, (size, basis) in known.items() if basis is Basis.LEARNED} == {
+        PartKind.WEIGHTS: 20 << 20,
+        PartKind.KV_CACHE: 11 << 20,
+        PartKind.COMPUTE: 10 << 20,
+        PartKind.DRAFT: 12 << 20,
+        PartKind.ADAPTERS: 1 << 19,
+        PartKind.PROJECTOR: 7 << 18,
+    }
+    assert planned(nMax=3)[PartKind.DRAFT][1] is not Basis.LEARNED, "another way of drafting is another lesson"
+    world.artifacts.headers[request_of(a_model("tone").spec).key] = read_file(
+        adapter(TINY["llama-gqa"], tmp_path / "other.gguf", rank=8)
+    ).header
+    assert planned() == known, "what is told by an earlier start comes before the header"
+
+
+def test_another_file_beside_the_model_is_another_lesson(tmp_path: Path) -> None:
+    world = FakeWorld()
+    stack = accompanied({"model": "tiny"})
+    offer(world, stack)
+    world.runtime._capabilities = replace(world.runtime._capabilities, engine_build="b1")
+    world.artifacts.headers[request_of(a_model("smol").spec).key] = read_file(
+        write(TINY["llama-gqa"], tmp_path / "smol.gguf")
+    ).header
+    keys = set()
+    for file in (None, "a.gguf", "b.gguf"):
+        changed = accompanied({"model": "tiny", **({"file": file} if file else {})})
+        actions = [step.action for change in world.plan(changed).changes for step in change.steps if change.ref == CHAT]
+        [made] = [action for action in actions if isinstance(action, CreateReplica)]
+        placed = Placed.from_label(made.replica.owner.placement)
+        assert placed is not None
+        keys.add(placed.key)
+    assert len(keys) == 3

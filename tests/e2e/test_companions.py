@@ -10,7 +10,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from tests.e2e.conftest import Workspace
-from tests.fakes.gguf_models import TINY, Shape, adapter, write
+from tests.fakes.gguf_models import TINY, Shape, adapter, projector, write
 
 pytestmark = pytest.mark.e2e
 
@@ -37,10 +37,11 @@ def declare(workspace: Workspace, **models: Path) -> None:
         workspace.documents[f"Model/{name}"] = {"source": {"path": str(path)}}
 
 
-def test_a_draft_model_adapters_and_defaults_are_loaded_and_told(workspace: Workspace, smollm2: Path) -> None:
+def test_what_comes_along_is_loaded_told_and_learned(workspace: Workspace, smollm2: Path) -> None:
     folder = workspace.folder
     declare(
         workspace,
+        eyes=projector(SMOLLM2.embedding, folder / "eyes.gguf"),
         small=smollm2,
         loud=adapter(SMOLLM2, folder / "loud.gguf", value=0.05),
         late=adapter(SMOLLM2, folder / "late.gguf", value=0.05),
@@ -48,6 +49,7 @@ def test_a_draft_model_adapters_and_defaults_are_loaded_and_told(workspace: Work
     workspace.llama.update(
         draft={"model": "small", "nMax": 4, "pMin": 0.1, "threads": 1},
         adapters=[{"model": "loud"}, {"model": "late", "scale": 0}],
+        projector={"model": "eyes"},
         sampling={"temperature": 0, "topK": 20, "seed": 7, "maxTokens": 8},
         server={"chatTemplate": "${file:chat.jinja}"},
     )
@@ -70,8 +72,14 @@ def test_a_draft_model_adapters_and_defaults_are_loaded_and_told(workspace: Work
     assert with_it != without, "the adapter changes what is said"
     assert other == with_it, "the one that waits does so too when it is asked for"
     assert workspace.run("plan", "--detailed-exitcode").code == 0
+    (told,) = [one for one in workspace.ok("events", "-o", "json").json() if one["reason"] == "MemoryReported"]
+    assert abs(float(told["message"].rpartition("(")[2].rstrip("%)"))) < 1, told["message"]
     (folder / "chat.jinja").write_text("{% for message in messages %}{{ message.content }}{% endfor %}")
-    assert "spec.engine.llamaCpp.server.chatTemplate" in workspace.ok("plan").out, "the template's content counts"
+    planned = workspace.ok("plan", "-o", "json").json()
+    chat = next(one for one in planned["actions"] if one["ref"] == "Deployment/chat")
+    assert "spec.engine.llamaCpp.server.chatTemplate" in str(chat), "the template's content counts"
+    [host] = chat["memory"]["devices"]
+    assert {host["basis"][part] for part in ("weights", "compute", "draft", "adapters", "projector")} == {"learned"}
 
 
 def test_files_that_do_not_go_together_are_named_before_anything_starts(workspace: Workspace) -> None:

@@ -8,7 +8,7 @@ weights). Vocabularies are SentencePiece-like, made up.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -121,14 +121,50 @@ def varied_adapter(base: Shape, path: Path, *, rank: int = 4, size: float = 0.05
     return _closed(writer, path)
 
 
-def projector(width: int, path: Path) -> Path:
-    """Write a file that says of itself what a multimodal projector says; no engine would load it."""
+def projector(width: int, path: Path, *, embedding: int = 32, layers: int = 2, image: int = 56) -> Path:
+    """Write a multimodal projector for a model of this width, which the engine loads (LLaVA's kind, all zeros)."""
     writer = gguf.GGUFWriter(str(path), "clip")
     writer.add_string("general.type", "mmproj")
     writer.add_bool("clip.has_vision_encoder", True)
-    writer.add_uint32("clip.vision.projection_dim", width)
-    writer.add_tensor("mm.0.weight", np.zeros((width, 32), dtype=np.float32))
+    writer.add_string("clip.projector_type", "mlp")
+    writer.add_bool("clip.use_gelu", True)
+    numbers = {
+        "embedding_length": embedding,
+        "feed_forward_length": 2 * embedding,
+        "block_count": layers,
+        "projection_dim": width,
+        "attention.head_count": 2,
+        "image_size": image,
+        "patch_size": 14,
+    }
+    for name, value in numbers.items():
+        writer.add_uint32(f"clip.vision.{name}", value)
+    writer.add_float32("clip.vision.attention.layer_norm_epsilon", 1e-5)
+    writer.add_array("clip.vision.image_mean", [0.5] * 3)
+    writer.add_array("clip.vision.image_std", [0.5] * 3)
+    for name, size in _projector_rows(width, numbers):
+        writer.add_tensor(name, np.zeros(size, dtype=np.float32))
     return _closed(writer, path)
+
+
+def _projector_rows(width: int, numbers: Mapping[str, int]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    embedding, feed_forward = numbers["embedding_length"], numbers["feed_forward_length"]
+    layers, patch, image = numbers["block_count"], numbers["patch_size"], numbers["image_size"]
+    yield "v.patch_embd.weight", (embedding, 3, patch, patch)
+    yield "v.class_embd", (embedding,)
+    yield "v.position_embd.weight", ((image // patch) ** 2 + 1, embedding)
+    norms = ["v.pre_ln", "v.post_ln", *(f"v.blk.{layer}.ln{number}" for layer in range(layers) for number in (1, 2))]
+    matrices = {"mm.0": (width, embedding), "mm.2": (width, width)}
+    for layer in range(layers):
+        matrices |= {f"v.blk.{layer}.attn_{end}": (embedding, embedding) for end in ("q", "k", "v", "out")}
+        matrices |= {
+            f"v.blk.{layer}.ffn_up": (feed_forward, embedding),
+            f"v.blk.{layer}.ffn_down": (embedding, feed_forward),
+        }
+    for name in norms:
+        yield from ((f"{name}.weight", (embedding,)), (f"{name}.bias", (embedding,)))
+    for name, size in matrices.items():
+        yield from ((f"{name}.weight", size), (f"{name}.bias", size[:1]))
 
 
 def _closed(writer: gguf.GGUFWriter, path: Path) -> Path:

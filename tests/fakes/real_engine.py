@@ -13,11 +13,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nexus_ctl.engines.llama_server.command_line import fill, read
 from nexus_ctl.placement.report import Buffer, parse_buffers
 from nexus_ctl.resources.memory import EngineSettings
 
@@ -36,9 +37,14 @@ class Started:
     log: str
 
 
-def start_all(wanted: Iterable[tuple[Path, EngineSettings]]) -> list[Started]:
-    """Start the server once for each model and settings, one after the other."""
-    lines = [json.dumps({"path": str(path), "params": _params(settings)}) for path, settings in wanted]
+def start_all(
+    wanted: Iterable[tuple[Path, EngineSettings] | tuple[Path, EngineSettings, Sequence[str]]],
+) -> list[Started]:
+    """Start the server once for each model, settings and further words of its command line, one after the other."""
+    lines = [
+        json.dumps({"path": str(path), "params": _params(settings), "words": list(*words)})
+        for path, settings, *words in wanted
+    ]
     helper = subprocess.run(
         [sys.executable, "-m", "tests.fakes.real_engine"],
         input="\n".join(lines),
@@ -88,6 +94,7 @@ def _serve_one(request: dict[str, Any], log: str) -> None:
     for name, value in request["params"].items():
         setattr(params, name, enums[name](value) if name in enums else value)
     params.verbosity, params.warmup, params.fit_params, params.port = 4, False, False, 0
+    fill(params, read(request["words"]), xllamacpp)
     params.cpuparams.n_threads = 1
     server = xllamacpp.Server(params)
     status = Path("/proc/self/status").read_text()

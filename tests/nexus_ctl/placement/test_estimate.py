@@ -272,6 +272,42 @@ def test_a_report_replaces_what_it_speaks_of(headers: Headers) -> None:
     assert exact.devices[0].of(PartKind.COMPUTE) == 5 << 20
 
 
+LATE = """
+load_tensors:        CUDA0 model buffer size =   100.00 MiB
+llama_adapter_lora_init_impl:      CUDA0 LoRA buffer size =     2.00 MiB
+llama_context: constructing llama_context
+llama_context:  CUDA_Host  output buffer size =     0.01 MiB
+sched_reserve: reserving ...
+sched_reserve:      CUDA0 compute buffer size =    15.00 MiB
+common_speculative_init_result: loading draft model '/models/draft/small.gguf'
+load_tensors:        CUDA0 model buffer size =    10.00 MiB
+llama_context: constructing llama_context
+sched_reserve: reserving ...
+sched_reserve:      CUDA0 compute buffer size =     5.00 MiB
+clip_ctx: CLIP using CUDA0 backend
+load_hparams: model size:         3.00 MiB
+reserve_compute_meta:      CUDA0 compute buffer size =     1.00 MiB
+sched_reserve: reserving ...
+sched_reserve:      CUDA0 compute buffer size =    18.00 MiB
+"""
+"""Adapters are attached at the first use, which may come after all else was loaded."""
+
+
+def test_a_graph_reserved_anew_takes_the_place_of_the_models_own(headers: Headers) -> None:
+    before = with_adapters(estimate(headers["llama-gqa"], EngineSettings(), ONE), [headers["llama-mqa"]])
+    assert before.host.of(PartKind.ADAPTERS) > 0
+    after = with_report(before, parse_buffers(LATE.splitlines()), {"CUDA0": "gpu-a"})
+    kinds = (PartKind.COMPUTE, PartKind.DRAFT, PartKind.PROJECTOR, PartKind.ADAPTERS)
+    assert [after.devices[0].of(kind) >> 20 for kind in kinds] == [18, 15, 4, 2]
+    assert after.host.of(PartKind.ADAPTERS) == 0, "they lie where the engine says, and nowhere else"
+    assert after.host.of(PartKind.OUTPUT) == before.host.of(PartKind.OUTPUT), "it grows with use"
+
+
+def test_a_model_that_drafts_with_its_own_heads_has_a_second_context() -> None:
+    context = ("llama_context: constructing llama_context", "llama_kv_cache:  CUDA0 KV buffer size =  4.00 MiB")
+    assert [buffer.kind for buffer in parse_buffers([*context, *context])] == [PartKind.KV_CACHE, PartKind.DRAFT]
+
+
 def test_what_a_process_holds_teaches_its_overhead(headers: Headers) -> None:
     before = estimate(headers["llama-gqa"], EngineSettings(), ONE)
     parts = before.devices[0].total_bytes - before.devices[0].of(PartKind.OVERHEAD)
