@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from nexus_ctl.artifacts import positions
-from nexus_ctl.artifacts.architectures import FAMILIES, Family
+from nexus_ctl.artifacts.architectures import FAMILIES
+from nexus_ctl.artifacts.family import Family
 from nexus_ctl.artifacts.folder import Folder
 from nexus_ctl.artifacts.gguf_bytes import Written, entry, head, table_row
 from nexus_ctl.artifacts.gguf_header import read_header
@@ -147,7 +148,7 @@ def _metadata(config: Mapping[str, Any], family: Family, rope: Positions, kind: 
         "attention.head_count_kv": kv_heads,
         "attention.key_length": size,
         "attention.value_length": size,
-        **{key: value for key, find in family.keys.items() if (value := find(config)) is not None},
+        **{key: find(config) for key, find in family.keys.items()},
         **rope.entries,
     }
     return {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ class Folder:
     """The files of a model by name, each with its size and a way to read it."""
 
     files: Mapping[str, tuple[Read, int]]
+    _tables: dict[str, Told] = field(default_factory=dict, compare=False, repr=False)
 
     def whole(self, name: str) -> bytes:
         """All of a small file; b"" when there is none. Raises ValueError when it is not small."""
@@ -45,11 +46,13 @@ class Folder:
 
     def table(self, name: str) -> Mapping[str, Any]:
         """A JSON file; empty if there is none. Raises ValueError for one that is no object, and for a key it lacks."""
-        content = self.whole(name)
-        told = json.loads(content, object_hook=lambda values: Told(name, values)) if content else Told(name, {})
-        if not isinstance(told, Told):
-            raise ValueError(f"{name} is not a JSON object")
-        return told
+        if name not in self._tables:
+            content = self.whole(name)
+            told = json.loads(content, object_hook=lambda values: Told(name, values)) if content else Told(name, {})
+            if not isinstance(told, Told):
+                raise ValueError(f"{name} is not a JSON object")
+            self._tables[name] = told  # read once: it may come over the network
+        return self._tables[name]
 
 
 def local(files: Mapping[str, Path]) -> Folder:

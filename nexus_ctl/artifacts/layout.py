@@ -14,7 +14,7 @@ from math import prod
 from typing import Any
 
 from nexus_ctl.artifacts import safetensors_header
-from nexus_ctl.artifacts.architectures import Family, experts_of
+from nexus_ctl.artifacts.family import Family, experts_of
 from nexus_ctl.artifacts.folder import Folder
 from nexus_ctl.resources.weights import TYPE_BY_NAME, Tensor
 
