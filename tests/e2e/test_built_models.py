@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import urllib.request
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ import yaml
 
 from tests.e2e.conftest import Workspace
 from tests.e2e.test_companions import SMOLLM2
+from tests.fakes.checkpoints import CHECKPOINTS
 from tests.fakes.gguf_models import varied_adapter
 from tests.fakes.hub import FakeHub
 from tests.fakes.hub_model import adapter_files_of, files_of
+from tests.fakes.sentencepiece_model import trained
 
 pytestmark = pytest.mark.e2e
 
@@ -73,6 +76,29 @@ def _locked(workspace: Workspace) -> list[dict[str, Any]]:
         "builds"
     ]
     return found
+
+
+def test_a_repository_with_a_sentencepiece_tokenizer_is_served(workspace: Workspace) -> None:
+    tiny = CHECKPOINTS["mixtral"]
+    tiny = replace(tiny, config={**tiny.config, "vocab_size": 424, "max_position_embeddings": 512})
+    files = {name: content for name, content in tiny.files().items() if name != "tokenizer.json"}
+    with FakeHub() as hub:
+        hub.commit("acme/tiny", {**files, "tokenizer.model": trained()})
+        workspace.environ |= {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_TELEMETRY": "1"}
+        workspace.documents["Model/smol"] = {
+            "source": {"huggingFace": {"repo": "acme/tiny"}},
+            "convert": {"type": "f16"},
+        }
+        workspace.write()
+        assert "convert to GGUF, f16: " in workspace.ok("plan").out
+        workspace.ok("apply", "--yes")
+        assert _greedy(workspace)
+        workspace.documents["Model/smol"]["quantize"] = {"type": "Q8_0"}
+        workspace.write()
+        workspace.ok("apply", "--yes")
+    assert _greedy(workspace)
+    assert workspace.run("plan", "--detailed-exitcode").code == 0
+    workspace.ok("delete", "-f", "nexus.yaml", "--yes")
 
 
 def _records(workspace: Workspace) -> dict[str, Any]:
