@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from nexus_ctl import volatile
@@ -33,24 +32,17 @@ class KeyFiles:
         """Keep a replica's key. Raises Terminal where nothing stays in memory, MachineError where there is no room."""
         volatile.made(self._memory)
         fresh = self.folder / f".{replica}"
-        while True:
-            try:
-                self.folder.mkdir(mode=0o700, exist_ok=True)
-                fresh.touch(mode=0o600)
-                fresh.write_text(key, encoding="ascii")
-                fresh.replace(self.folder / replica)
-            except FileNotFoundError:  # somebody dropped the last key meanwhile, and the folder with it
-                continue
-            except OSError as error:
-                raise MachineError(f"cannot keep a key in {self.folder}: {error.strerror}") from error
-            return
+        try:
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+            fresh.touch(mode=0o600)
+            fresh.write_text(key, encoding="ascii")
+            fresh.replace(self.folder / replica)
+        except OSError as error:
+            raise MachineError(f"cannot keep a key in {self.folder}: {error.strerror}") from error
 
     def drop(self, replica: str) -> None:
-        """Forget it; none is no error. The folder goes with the last one."""
-        with suppress(FileNotFoundError):
-            (self.folder / replica).unlink()
-            with suppress(OSError):  # another replica's is still there
-                self.folder.rmdir()
+        """Forget it; none is no error. The folder stays: somebody may be putting another key there."""
+        (self.folder / replica).unlink(missing_ok=True)
 
     def of(self, replica: str) -> str:
         """A replica's key; "" where there is none."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -11,13 +13,14 @@ import docker
 import openai
 import pytest
 
+from nexus_ctl.routing.keys import KeyFiles
 from tests.e2e.conftest import Workspace
 
 CANARY, NEXT = "sk-canary-3f9a17", "sk-canary-71bd02"
 
 
 @pytest.fixture(params=["process", pytest.param("docker", marks=pytest.mark.docker)])
-def keyed(request: pytest.FixtureRequest, workspace: Workspace) -> Workspace:
+def keyed(request: pytest.FixtureRequest, workspace: Workspace) -> Iterator[Workspace]:
     """A workspace that serves behind a key, as processes or as containers."""
     if request.param == "docker":
         workspace.documents["Stack/e2e"]["runtime"] = {"driver": "docker", "pullPolicy": "Never"}
@@ -26,7 +29,8 @@ def keyed(request: pytest.FixtureRequest, workspace: Workspace) -> Workspace:
     workspace.documents["Deployment/chat"]["rollout"] = {"strategy": "startFirst"}
     workspace.environ["ENGINE_KEY"] = CANARY
     workspace.write()
-    return workspace
+    yield workspace
+    shutil.rmtree(KeyFiles(workspace.folder / ".nexus" / "gateway" / "e2e.json").folder, ignore_errors=True)
 
 
 def status(url: str, key: str = "") -> int:
@@ -71,7 +75,10 @@ def test_an_engine_behind_a_key(keyed: Workspace, request: pytest.FixtureRequest
     words = [Path(f"/proc/{pid}/cmdline").read_bytes().decode() for pid in keyed.ours()]
     everything = [*written, *words, *(done.out + done.err for done in said)]
     assert not [text for text in everything if CANARY in text or NEXT in text]
+    keys = KeyFiles(keyed.folder / ".nexus" / "gateway" / "e2e.json")
+    assert dict(keys.all()) == {second: NEXT}
     keyed.ok("delete", "-f", "nexus.yaml", "--yes")
+    assert keys.all() == {}
 
 
 def state_files(workspace: Workspace) -> list[Path]:
