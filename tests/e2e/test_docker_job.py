@@ -37,8 +37,8 @@ def running(api: docker.APIClient) -> list[dict[str, Any]]:
 
 
 def ask(workspace: Workspace) -> None:
-    client = openai.OpenAI(base_url=workspace.url, api_key="none", max_retries=0, timeout=60)
-    assert client.completions.create(model="chat", prompt="one two", max_tokens=2).usage is not None
+    with openai.OpenAI(base_url=workspace.url, api_key="none", max_retries=0, timeout=60) as client:
+        assert client.completions.create(model="chat", prompt="one two", max_tokens=2).usage is not None
 
 
 def test_from_a_manifest_to_an_answer_and_back_to_nothing(containers: Workspace, docker_api: docker.APIClient) -> None:
@@ -111,8 +111,8 @@ def test_an_exported_compose_file_serves_the_same_model(
         url = f"http://{run('port', 'chat', '8080').strip()}"
         assert url.startswith("http://127.0.0.1:")
         eventually(lambda: HttpProber().look(url, ReadyProbe()) is Health.READY, "the service is ready")
-        client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=60)
-        assert client.completions.create(model="smol", prompt="one two", max_tokens=2).usage is not None
+        with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=60) as client:
+            assert client.completions.create(model="smol", prompt="one two", max_tokens=2).usage is not None
         theirs = docker_api.inspect_container(run("ps", "--quiet", "chat").strip())
         told = ours["Config"]["Cmd"]
         assert told[-2:] == ["--verbosity", "4"], "a first start tells what it allocates; an exported one need not"
