@@ -34,6 +34,8 @@ PROGRAM = "nexus-gateway"
 PROBE = ReadyProbe(path="/health", progress_deadline_seconds=20.0, healthy_deadline_seconds=30.0)
 GRACE_SECONDS = 35.0
 """Time for the requests in flight after the gateway was asked to end."""
+OWN_TABLE = "own-table"
+"""In the names of gateways that follow their stack's own table; at first they followed one that stacks shared."""
 
 
 def present(sighting: Sighting, set_name: str) -> frozenset[Ref]:
@@ -51,13 +53,15 @@ def observe(
         ReplicaView(r, world.prober.look(r.address, PROBE) if r.state is ReplicaState.RUNNING else Health.DOWN)
         for r in ours
     )
+    former = frozenset(r.name for r in ours if r.owner is not None and r.name != _name(r.owner))
+    astray = former if former and not world.routing.has_shared() else frozenset()
     found = {}
     for ref in refs:
         want = {_incoming(desired[ref], scene).name} if ref in desired else set()
         taken = want - {view.replica.name for view in views}
         in_the_way = frozenset(name for name in taken if world.host.inspect(name) is not None)
         rival = _rival(world, sighting, views, desired[ref].spec.listen) if ref in desired else ""
-        found[ref] = ObservedGateway(views, in_the_way, rival)
+        found[ref] = ObservedGateway(views, in_the_way, rival, astray)
     return found
 
 
@@ -100,10 +104,10 @@ def plan(ref: Ref, desired: Resource[GatewaySettings] | None, observed: Observed
         route="",
         incoming=(new,),
         limits=Limits(),
-        exchange=Verb.REPLACE_START_FIRST,
+        exchange=Verb.REPLACE_STOP_FIRST if observed.astray else Verb.REPLACE_START_FIRST,
         exchange_reason=None,
         heal=True,
-        differences=lambda view, _: _differences(desired, view),
+        differences=lambda view, _: _differences(desired, view, observed),
         outgoing=lambda view, _: _outgoing(view),
         waiting=scene.waiting,
     )
@@ -111,10 +115,19 @@ def plan(ref: Ref, desired: Resource[GatewaySettings] | None, observed: Observed
     return replace(change, notes=(f"listens on {desired.spec.listen}",)) if change.steps else change
 
 
-def _differences(desired: Resource[GatewaySettings], view: ReplicaView) -> tuple[Reason, ...]:
+def _differences(
+    desired: Resource[GatewaySettings], view: ReplicaView, observed: ObservedGateway
+) -> tuple[Reason, ...]:
     assert view.replica.owner is not None
     before = json.loads(view.replica.owner.spec)
-    return tuple(map(Reason.of, compare(GatewaySettings, before, desired.normalised)))
+    reasons = tuple(map(Reason.of, compare(GatewaySettings, before, desired.normalised)))
+    if view.replica.name in observed.astray:
+        reasons += (Reason("drift_field", "table", source="drift", detail="it follows another stack's table"),)
+    return reasons
+
+
+def _name(owner: Ownership) -> str:
+    return replica_name(owner.set, "gateway", owner.replica, owner.instance, owner.spec_hash, OWN_TABLE)
 
 
 def _incoming(desired: Resource[GatewaySettings], scene: Scene) -> rollout.Incoming:
@@ -130,8 +143,7 @@ def _incoming(desired: Resource[GatewaySettings], scene: Scene) -> rollout.Incom
     )
     listen = desired.spec.listen
     launch = LaunchSpec((PROGRAM, "--table", scene.table_path, "--listen", listen), fixed_listen=listen)
-    name = replica_name(scene.set, "gateway", 0, scene.instance, desired.spec_hash)
-    return rollout.Incoming(Replica(name, owner, launch), {}, PROBE)
+    return rollout.Incoming(Replica(_name(owner), owner, launch), {}, PROBE)
 
 
 def _outgoing(view: ReplicaView) -> rollout.Outgoing:

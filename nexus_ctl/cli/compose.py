@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     from nexus_ctl.artifacts.catalog import Catalog
 
 STATE = ".nexus"
+SHARED_TABLE = "table.json"
+"""The one table that the stacks of a folder had before each had its own."""
 BUILDERS = 1
 """A build takes all cores it is given; two at once would only share them."""
 ROUTING_WORKERS = 4
@@ -158,7 +160,7 @@ class LocalWorkspace:
     @cached_property
     def routing(self) -> RoutingFile:
         """See the port."""
-        return RoutingFile(self.table_path, self.gateway_url)
+        return RoutingFile(self.table_path, self.gateway_url, shared=self.table_path.with_name(SHARED_TABLE))
 
     @property
     def actor(self) -> str:

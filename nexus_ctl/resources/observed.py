@@ -136,3 +136,5 @@ class ObservedGateway:
     in_the_way: frozenset[str] = frozenset()
     rival: str = ""
     """Who listens where it is to listen and does not yet."""
+    astray: frozenset[str] = frozenset()
+    """Those of the processes that follow another stack's table."""

@@ -3,6 +3,9 @@
 Execution edits through it, controllers observe through it. The rule it keeps: a reader sees a whole table or the
 whole one before it, whatever is killed when. Writers take turns on a lock file; a write is a new file, flushed to
 disk, then renamed over the old one. A file that somebody else damaged is put aside under a name, never overwritten.
+
+Each stack has a file of its own. At first the stacks of one folder shared one: the first to write takes that over and
+leaves a link in its place, by which a gateway that was started then goes on following it.
 """
 
 from __future__ import annotations
@@ -29,11 +32,13 @@ _POLL_SECONDS = 0.02
 class RoutingFile:
     """`Routing` over the file at `path`, read by the gateway at `gateway_url` (`http://host:port`).
 
-    Raises MachineError where the directory cannot be used, Conflict on a table of a newer nexusctl.
+    `shared` is where the one table of all stacks lay. Raises MachineError where the directory cannot be used, Conflict
+    on a table of a newer nexusctl.
     """
 
-    def __init__(self, path: Path, gateway_url: str) -> None:
+    def __init__(self, path: Path, gateway_url: str, shared: Path | None = None) -> None:
         self._path = path
+        self._shared = shared if shared != path else None
         self._gateway = urlsplit(gateway_url)
 
     def read(self) -> Table:
@@ -42,11 +47,19 @@ class RoutingFile:
             return self._decoded()
         except msgspec.MsgspecError:
             with self._locked():
+                self._take_over()
                 return self._whole()
+
+    def has_shared(self) -> bool:
+        """Whether the table that stacks once shared is this one's, or could be: nobody took it over yet."""
+        if self._shared is None or self._shared.is_symlink():
+            return self._shared is None or self._shared.resolve() == self._path.resolve()
+        return self._shared.is_file() and (not self._path.exists() or self._same())
 
     def change(self, edit: Callable[[Table], Table]) -> Table:
         """Write `edit(present table)` with the next revision, durably; returns what is there now. Equal: no write."""
         with self._locked():
+            self._take_over()
             present = self._whole()
             wanted = msgspec.structs.replace(edit(present), revision=present.revision)
             if wanted == present:
@@ -108,12 +121,37 @@ class RoutingFile:
             connection.close()
 
     def _bytes(self) -> bytes:
+        """The file's; before the first write those of the shared one, unless it is another stack's."""
+        places = [self._path]
+        if self._shared is not None and not self._shared.is_symlink():
+            places += [self._shared, self._path]  # once more: it may have been taken over in between
+        for place in places:
+            try:
+                return place.read_bytes()
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise MachineError(f"cannot read the routing table: {error}") from error
+        return b""
+
+    def _same(self) -> bool:
+        assert self._shared is not None
+        return self._shared.read_bytes() == self._path.read_bytes()
+
+    def _take_over(self) -> None:
+        """Make the shared table this stack's, if nobody has. Only under the lock; killed halfway, the next ends it."""
+        if self._shared is None or self._shared.is_symlink() or not self._shared.is_file():
+            return
         try:
-            return self._path.read_bytes()
-        except FileNotFoundError:
-            return b""
+            if not self._path.exists():
+                self._write(self._shared.read_bytes())
+            if self._same():
+                link = self._shared.with_name(f"{self._shared.name}.link")
+                link.unlink(missing_ok=True)
+                link.symlink_to(self._path.relative_to(self._shared.parent))
+                link.replace(self._shared)
         except OSError as error:
-            raise MachineError(f"cannot read the routing table: {error}") from error
+            raise MachineError(f"cannot take over the routing table: {error}") from error
 
     def _decoded(self) -> Table:
         data = self._bytes()
@@ -139,9 +177,8 @@ class RoutingFile:
         """Turns between writers, also of one process: every entry opens the lock file anew."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            lock = os.open(
-                self._path.with_name(f"{self._path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
-            )
+            locked = self._shared or self._path  # all stacks of a folder take turns at what they once shared
+            lock = os.open(locked.with_name(f"{locked.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise MachineError(f"cannot lock the routing table: {error}") from error
         try:

@@ -19,6 +19,10 @@ class Routing(Protocol):
         """Read, edit, write atomically with the next revision, and return what is there now. No write when equal."""
         ...
 
+    def has_shared(self) -> bool:
+        """Whether the table that the stacks of a folder once shared is this one's, or could be (see the adapter)."""
+        ...
+
     def in_flight(self, replica: str) -> int | None:
         """Requests that the running gateway has open on a replica; None when no gateway answers.
 

@@ -132,7 +132,8 @@ def _hold(before: Chosen, driver: str, instance: str, process: Callable[[], Runt
     if left := _left(runtime):
         raise Conflict(
             f"spec.runtime.driver is {driver} now, but {', '.join(left)} run on {before.driver}",
-            hint=f"declare driver: {before.driver}, take them down with `nexusctl delete`, then declare {driver}",
+            hint=f"declare driver: {before.driver}, take them down with `nexusctl delete`, then declare {driver}; "
+            "stacks of one folder share a driver, so a stack with another one wants a folder of its own",
             code="driver-changed",
         )
 

@@ -40,6 +40,8 @@ class Holder:
     since: str
     gives_way: bool = False
     """Lets go of the lock soon when somebody waits for it: `nexusctl serve`."""
+    turn: int = 0
+    """How often the lock was taken so far, but for those who give way."""
 
     def __str__(self) -> str:
         return f"pid {self.pid} ({self.user}@{self.host}) since {self.since}: {self.command}"
@@ -68,7 +70,8 @@ class StateLock:
         try:
             self._wait(descriptor, timeout)
             since = stamp(self.clock.now())
-            holder = Holder(os.getpid(), _user(), socket.gethostname(), self.command, since, self.gives_way)
+            turn = self.taken() + (not self.gives_way)
+            holder = Holder(os.getpid(), _user(), socket.gethostname(), self.command, since, self.gives_way, turn)
             with _writable(self.state_dir):
                 _write(self._sidecar, holder)
             yield holder
@@ -80,11 +83,9 @@ class StateLock:
         return self.state_dir / f"{self.name}.json"
 
     def taken(self) -> int:
-        """A number that is another one after each time that anybody took the lock; 0 before the first."""
-        try:
-            return self._sidecar.stat().st_mtime_ns
-        except OSError:
-            return 0
+        """How often the lock was taken by who does not give way: several that take turns do not wake each other."""
+        last = _last(self._sidecar)
+        return last.turn if last is not None else 0
 
     def wanted(self) -> bool:
         """Whether anybody waits for the lock now."""
@@ -151,15 +152,24 @@ def _write(sidecar: Path, holder: Holder) -> None:
 
 def _read(sidecar: Path) -> Holder | None:
     """The note about the present holder; None where it is missing, unreadable, or of a process that is no more."""
+    holder = _last(sidecar)
+    if holder is not None and holder.host == socket.gethostname():
+        try:
+            os.kill(holder.pid, 0)
+        except PermissionError:
+            return holder
+        except OSError:
+            return None
+    return holder
+
+
+def _last(sidecar: Path) -> Holder | None:
+    """The newest note, whether its process is there or not; None where it is missing or unreadable."""
     try:
         holder = Holder(**json.loads(sidecar.read_text()))
-        if holder.host == socket.gethostname():
-            os.kill(holder.pid, 0)
-    except PermissionError:
-        return holder
     except (OSError, ValueError, TypeError):
         return None
-    return holder
+    return holder if isinstance(holder.pid, int) and isinstance(holder.turn, int) else None
 
 
 def _user() -> str:

@@ -17,6 +17,7 @@ class FakeRouting:
 
     `open_requests`: replica → requests open. `served`: what it counted, by deployment. `gateway_running`: whether it
     answers at all. `gateway_loads`: whether it takes up new tables; while it lags behind, no replica counts as idle.
+    `shared_is_ours`: what `has_shared` says.
     """
 
     def __init__(self, table: Table | None = None) -> None:
@@ -26,6 +27,7 @@ class FakeRouting:
         self.served: dict[str, DeploymentCounters] = {}
         self.gateway_running = True
         self.gateway_loads = True
+        self.shared_is_ours = True
         self._loaded = self.table
 
     def read(self) -> Table:
@@ -39,6 +41,10 @@ class FakeRouting:
             self.table = msgspec.structs.replace(wanted, revision=self.table.revision + 1)
             self.writes += 1
         return self.table
+
+    def has_shared(self) -> bool:
+        """As the test says."""
+        return self.shared_is_ours
 
     def in_flight(self, replica: str) -> int | None:
         """As the file does it: None without a gateway, never below 1 while the gateway lags behind."""

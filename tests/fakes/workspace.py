@@ -66,7 +66,7 @@ class FakeWorkspace:
         self.clock: Clock = world.clock
         self.store: Store = world.store
         self.artifacts = world.artifacts
-        self.routing = world.routing
+        self.routing = world.world(stack.name).routing
         self.catalog = Catalog(self.cache, Means(world.clock, hub, Patience(failures=2, stall_seconds=20)))
         self.actor = "ann@desk"
         self._folder = folder

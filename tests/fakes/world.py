@@ -64,19 +64,24 @@ class FakeWorld:
         self.host = FakeRuntime(self.clock, self.instance)
         self.images = FakeImages() if self.containers else None
         self.artifacts = FakeArtifacts()
-        self.routing = FakeRouting()
+        self.routings = {"demo": FakeRouting()}
         self.keys = FakeKeys()
         self.store = _empty_store(self)
         self.runs = 0
 
-    def world(self) -> World:
-        """Every port, unbroken."""
+    @property
+    def routing(self) -> FakeRouting:
+        """The table of the stack that most tests apply."""
+        return self.routings["demo"]
+
+    def world(self, set_name: str = "demo") -> World:
+        """Every port, unbroken, as one stack has them."""
         return World(
             runtime=self.runtime,
             host=self.host,
             images=self.images,
             artifacts=self.artifacts,
-            routing=self.routing,
+            routing=self.routings.setdefault(set_name, FakeRouting()),
             keys=self.keys,
             prober=_BothProbers(self.runtime, self.host),
             secret=self.secret,
@@ -104,7 +109,7 @@ class FakeWorld:
     def session(self, wrap: Wrap | None = None, set_name: str = "demo", version: str = "1.0") -> Session:
         """One process of nexusctl."""
         self.runs += 1
-        world, store = wrap(self.world(), self.store) if wrap else (self.world(), self.store)
+        world, store = wrap(self.world(set_name), self.store) if wrap else (self.world(set_name), self.store)
         scene = Scene(
             set=set_name,
             instance=self.instance,

@@ -193,3 +193,62 @@ def test_a_gateway_too_busy_to_answer_may_have_requests_open(
 
 def test_waiting_for_a_gateway_that_is_not_there_ends_at_the_deadline(tmp_path: Path) -> None:
     assert not RoutingFile(tmp_path / "table.json", NOWHERE).wait_loaded(SystemClock(), 0.05)
+
+
+def under(folder: Path, stack: str) -> RoutingFile:
+    return RoutingFile(folder / f"{stack}.json", NOWHERE, shared=folder / "table.json")
+
+
+def row(table: Table) -> Table:
+    return with_endpoint(table, "d", "r", "http://h:1")
+
+
+def test_stacks_of_one_folder_have_a_table_each(tmp_path: Path) -> None:
+    assert under(tmp_path, "one").change(row).endpoints == {"d": {"r": "http://h:1"}}
+    assert under(tmp_path, "two").read() == Table()
+    assert not (tmp_path / "table.json").exists()
+
+
+def test_the_first_to_write_takes_over_what_stacks_once_shared(tmp_path: Path) -> None:
+    """A gateway that was started then goes on following the file that it was told."""
+    shared, (one, two) = tmp_path / "table.json", (under(tmp_path, "one"), under(tmp_path, "two"))
+    shared.write_bytes(encode(Table(revision=7, endpoints={"d": {"r": "http://h:1"}})))
+    assert one.read() == two.read()
+    assert not shared.is_symlink(), "reading moves nothing"
+    assert one.has_shared()
+    assert two.has_shared()
+    assert one.change(row).revision == 7
+    assert shared.resolve() == tmp_path / "one.json"
+    assert one.change(lambda table: with_endpoint(table, "d", "r", "http://h:2")).revision == 8
+    assert decode(shared.read_bytes()) == one.read()
+    assert two.read() == Table()
+    assert two.change(row).revision == 1
+    assert (one.has_shared(), two.has_shared()) == (True, False)
+    assert decode(shared.read_bytes()).revision == 8
+
+
+def test_a_take_over_that_was_killed_halfway_is_ended_by_the_next_write(tmp_path: Path) -> None:
+    shared, one = tmp_path / "table.json", under(tmp_path, "one")
+    shared.write_bytes(encode(Table(revision=7)))
+    (tmp_path / "one.json").write_bytes(shared.read_bytes())
+    (tmp_path / "table.json.link").symlink_to("nowhere")
+    assert one.has_shared()
+    one.change(row)
+    assert decode(shared.read_bytes()).revision == 8
+    assert not (tmp_path / "table.json.link").is_symlink()
+
+
+def test_a_shared_table_that_somebody_wrote_anew_is_left_alone(tmp_path: Path) -> None:
+    shared, one = tmp_path / "table.json", under(tmp_path, "one")
+    one.change(row)
+    shared.write_bytes(b"theirs")
+    assert not one.has_shared()
+    one.change(lambda table: with_endpoint(table, "d", "r", "http://h:2"))
+    assert shared.read_bytes() == b"theirs"
+
+
+def test_a_damaged_shared_table_is_put_aside_by_who_takes_it_over(tmp_path: Path) -> None:
+    (tmp_path / "table.json").write_bytes(b"{")
+    assert under(tmp_path, "one").change(row).revision == 1
+    assert (tmp_path / "one.json.bad-1").read_bytes() == b"{"
+    assert (tmp_path / "table.json").resolve() == tmp_path / "one.json"

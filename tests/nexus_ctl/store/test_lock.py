@@ -214,6 +214,28 @@ def test_a_turn_that_never_comes_is_not_waited_for_for_ever(tmp_path: Path) -> N
     assert 60 <= clock.monotonic() < 61
 
 
+def test_those_who_give_way_do_not_wake_each_other(tmp_path: Path) -> None:
+    """Two daemons in one folder would look in turns without end."""
+    command, daemon = StateLock(tmp_path, "nexusctl apply", FakeClock()), serving(tmp_path)
+    with command.acquire():
+        before = daemon.taken()
+    with daemon.acquire(), pytest.raises(LockBusy):
+        serving(tmp_path).acquire().__enter__()
+    assert daemon.taken() == before
+    with command.acquire():
+        assert daemon.taken() != before
+
+
+@pytest.mark.parametrize(
+    "note", ['{"pid": 1}', "[]", '{"pid": "x", "user": "", "host": "", "command": "", "since": ""}']
+)
+def test_a_note_that_is_none_counts_as_none(tmp_path: Path, note: str) -> None:
+    (tmp_path / "lock.json").write_text(note)
+    assert serving(tmp_path).taken() == 0
+    with StateLock(tmp_path, "nexusctl apply", FakeClock()).acquire():
+        assert serving(tmp_path).taken() == 1
+
+
 def test_each_taking_of_the_lock_shows(tmp_path: Path) -> None:
     lock = StateLock(tmp_path, "nexusctl apply", FakeClock())
     assert lock.taken() == 0
