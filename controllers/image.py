@@ -79,7 +79,7 @@ def _look(world: World, scene: Scene, desired: Resource[ImageSpec]) -> ObservedI
         login = world.credentials(spec.login)
         offered = world.images.offered_digest(name, login)
     except ActionError as error:
-        return ObservedImage(local, error=f"{error.summary}: {error.detail}")
+        return ObservedImage(local, error=error.told)
     if local is not None and offered == local.digest:
         return ObservedImage(local, offered)
     return ObservedImage(local, offered, world.images.pull_size(name, offered, login))
@@ -97,7 +97,7 @@ def _held(
             size = world.images.pull_size(name, pinned, login)
         tag_names = world.images.offered_digest(name, login) if ask and spec.pull_policy != "Never" else ""
     except ActionError as caught:
-        error = f"{caught.summary}: {caught.detail}"
+        error = caught.told
     return ObservedImage(local, pinned, size, pinned, tag_names, error)
 
 

@@ -146,6 +146,13 @@ class ActionError(NexusError):
     code = "action-failed"
     summary = "an action failed"
 
+    @property
+    def told(self) -> str:
+        """What happened and the way out, in one line; without the summary where that only says that it failed."""
+        bland = self.summary in (ActionError.summary, Retryable.summary, Terminal.summary)
+        said = self.detail if bland else f"{self.summary}: {self.detail}"
+        return f"{said} ({' '.join(self.hint.split())})" if self.hint else said
+
 
 class Retryable(ActionError):
     """Trying again later may help (network, busy engine)."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from controllers.base import Assessment, Scene
 from nexus_ctl.planning.sizes import human_bytes
 from nexus_ctl.resources.artifact import Conversion, Upstream
-from nexus_ctl.resources.conditions import DRIFTED, Condition
+from nexus_ctl.resources.conditions import DRIFTED, STALLED, Condition
 from nexus_ctl.resources.envelope import Ref, Resource
 from nexus_ctl.resources.lock import SHA256, short
 from nexus_ctl.resources.model import ModelSpec
@@ -13,10 +15,14 @@ from nexus_ctl.resources.observed import ObservedModel
 
 
 def assess(ref: Ref, desired: Resource[ModelSpec] | None, observed: ObservedModel, scene: Scene) -> Assessment:
-    """Downloaded and Verified when the artifact is here, Quantized when it was built; Ready when it is pinned too."""
+    """Downloaded and Verified when the artifact is here, Quantized when it was built; Ready when it is pinned too.
+    Stalled where it never will be as it is declared."""
     artifact = observed.artifact
     if artifact is None:
-        return _not_here(observed)
+        found = _not_here(observed)
+        reason = next(one.reason for one in found.conditions if one.status == "False")
+        stalled = (Condition(STALLED, "True", reason, observed.error),) if observed.hopeless else ()
+        return replace(found, conditions=(*found.conditions, *stalled))
     pinned = observed.pin is not None
     conditions = (
         Condition("Downloaded", "True", "Present", artifact.path),

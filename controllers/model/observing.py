@@ -11,7 +11,7 @@ from typing import Any
 
 from controllers.base import Scene, Sighting
 from controllers.model.requests import KIND, locked_request, request_of
-from nexus_ctl.errors import ActionError
+from nexus_ctl.errors import ActionError, Terminal
 from nexus_ctl.execution.world import World
 from nexus_ctl.resources.artifact import Artifact, Offer, Pin, Request
 from nexus_ctl.resources.envelope import Ref, Resource
@@ -73,7 +73,7 @@ def _look(world: World, scene: Scene, request: Request) -> ObservedModel:
     try:
         offer = world.artifacts.resolve(request, _token(world, request))
     except ActionError as error:
-        return ObservedModel(request, artifact, error=f"{error.summary}: {error.detail}")
+        return ObservedModel(request, artifact, error=error.told, hopeless=isinstance(error, Terminal))
     return ObservedModel(request, artifact, None, offer, world.artifacts.partial_bytes(request))
 
 
@@ -82,12 +82,11 @@ def _look_to_build(world: World, scene: Scene, request: Request, artifact: Artif
     inputs = tuple(_look(world, scene, one) for one in request.inputs)
     lacking = next((one for one in inputs if one.error), None)
     if lacking is not None:
-        return ObservedModel(request, artifact, error=lacking.error, inputs=inputs)
+        return ObservedModel(request, artifact, error=lacking.error, hopeless=lacking.hopeless, inputs=inputs)
     try:
         forecast = world.artifacts.forecast(request, _token(world, request))
     except ActionError as error:
-        told = f"{error.summary}: {error.detail}" + (f" ({' '.join(error.hint.split())})" if error.hint else "")
-        return ObservedModel(request, artifact, error=told, inputs=inputs)
+        return ObservedModel(request, artifact, error=error.told, hopeless=isinstance(error, Terminal), inputs=inputs)
     origin = f"{request.steps[-1].words} of {_origin(inputs[0])}"
     if artifact is not None and not any(one.is_wanted for one in inputs):
         identity = artifact.identity

@@ -122,7 +122,7 @@ def _tell(plan: Plan, result: Result, manner: Manner) -> None:
 
 def _applied(one: ObjectResult) -> applied.Applied:
     code = one.error.code if one.error is not None else ""
-    detail = one.error.summary if one.error is not None and one.ending is Ending.FAILED else one.detail
+    detail = one.detail.partition("\n")[0] if one.ending is Ending.FAILED else one.detail
     return applied.Applied(one.ref, one.ending.value, detail, code)
 
 

@@ -39,6 +39,8 @@ class ObservedModel:
     partial_bytes: int = 0
     error: str = ""
     """Why the source could not be asked, or the artifact not be built."""
+    hopeless: bool = False
+    """Asking again is useless until somebody changes something."""
     inputs: tuple[ObservedModel, ...] = ()
     """Of an artifact that is to be built: what it is built from, the source's own file first."""
     forecast: Forecast | None = None

@@ -100,7 +100,7 @@ def _teller(clock: Clock) -> Callable[[ObjectResult | NexusError], None]:
         if isinstance(said, NexusError):
             click.echo(failure(said), err=True, nl=False)
             return
-        why = said.error.summary if said.error is not None else said.detail.partition("\n")[0]
+        why = said.detail.partition("\n")[0]
         click.echo(f"{stamp(clock.now())[:19]}Z  {spoken(said.ref)} {said.ending}{f' ({why})' if why else ''}")
 
     return tell

@@ -135,7 +135,9 @@ def supervise(directory: str, order: Document, wake: int, lock: int) -> Document
     for attempt in range(PORT_ATTEMPTS):
         host, port = order["host"], order["port"] or free_port(order["host"])
         if order["port"] and is_taken(host, port):
-            raise OSError(f"the address {joined(host, port)} is in use")
+            raise OSError(
+                f"the address {joined(host, port)} is in use (by whom: ss -ltnp); free it, or declare another"
+            )
         killed_before = oom_kills()
         pid, output = spawn(order, port)
         run = {"pid": pid, "address": f"http://{joined(host, port)}", "startedAt": time.time(), "cores": order["cores"]}

@@ -163,7 +163,7 @@ def test_a_failed_object_exits_4_and_says_why(nexusctl: CommandLine) -> None:
     nexusctl.world.runtime.exits["chat"] = Exit(1)
     done = nexusctl("apply")
     assert done.code == 4
-    assert "deployment/chat failed (an action cannot succeed as declared)" in done.out
+    assert re.search(r"^deployment/chat failed \(demo-chat-0-\w+ ended while starting: exited\(1\)\)$", done.out, re.M)
     assert "route/chat skipped (DependencyFailed: Deployment/chat)" in done.out
     assert "error[objects-failed]: some objects are not as declared" in done.err
     assert "nexusctl logs deployment/chat" in done.err
