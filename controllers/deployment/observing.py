@@ -92,7 +92,7 @@ def _with_secrets(
             sendable(values[own[0]])
         secrets_digest = world.fingerprint(values)
     except ActionError as error:
-        return replace(seen, error=f"{error.summary}: {error.detail}")
+        return replace(seen, error=error.told)
     observed = replace(seen, secrets_digest=secrets_digest)
     ours = {view.replica.name for view in seen.replicas}
     running = {view.replica.name for view in seen.replicas if view.replica.state is ReplicaState.RUNNING}

@@ -93,7 +93,7 @@ def _of_model(target: ModelTarget, workspace: Workspace, refresh: bool) -> Model
         except ActionError as error:
             if artifact is None:
                 raise
-            unknown = f"{error.summary}: {error.detail}"
+            unknown = error.told
         else:
             offered = quantizations(found.files)
             taken = {file.name for file in taken_by(source, found.files)}

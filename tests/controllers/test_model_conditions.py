@@ -43,8 +43,10 @@ MOVED = Upstream("main", "1" * 40, "2" * 40, 1, 1000)
         (
             ObservedModel(SOURCE, error="no such file", hopeless=True),
             "FAILED:DOWNLOADING",
-            "-Downloaded:SourceUnavailable -Verified:SourceUnavailable -Ready:SourceUnavailable"
-             " +Stalled:SourceUnavailable",
+            (
+                "-Downloaded:SourceUnavailable -Verified:SourceUnavailable -Ready:SourceUnavailable"
+                " +Stalled:SourceUnavailable"
+            ),
         ),
         (HERE, "DOWNLOADED", "+Downloaded:Present +Verified:DigestMatches -Ready:NotPinned"),
         (replace(HERE, pin=PIN), "READY", "+Downloaded:Present +Verified:DigestMatches +Ready:Pinned"),
