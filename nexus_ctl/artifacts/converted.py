@@ -84,7 +84,9 @@ def _converted(folder: Folder, kind: str) -> Converted:
     origins, tensors = laid_out(folder, config, family, kind, {"attn_q": heads, "attn_k": kv_heads})
     extra = {name: Tensor(name, (len(numbers),), "f32", 4 * len(numbers)) for name, numbers in rope.tensors.items()}
     rows = next(tensor.dims[1] for tensor in tensors if tensor.name == "token_embd.weight")
-    metadata = _metadata(config, family, rope, kind) | _name(folder, family) | entries_of(folder, config, rows)
+    words = entries_of(folder, config, rows)
+    name = _name(folder, family, words["tokenizer.ggml.tokens"])
+    metadata = _metadata(config, family, rope, kind) | name | words
     return assembled(metadata, walk_order((*tensors, *extra.values())), {**origins, **rope.tensors})
 
 
@@ -160,7 +162,11 @@ def _metadata(config: Mapping[str, Any], family: Family, rope: Positions, kind: 
     }
 
 
-def _name(folder: Folder, family: Family) -> dict[str, Written]:
-    """llama.cpp knows by a model's name alone that its special tokens take the spaces after them."""
+def _name(folder: Folder, family: Family, tokens: object) -> dict[str, Written]:
+    """llama.cpp knows by a model's name alone that its special tokens take the spaces after them.
+
+    It then looks four tokens up, and does not load a model without one of them.
+    """
+    known = isinstance(tokens, list) and set(tokens) >= {"</s>", "<unk>", "<s>", "<|endoftext|>"}
     greedy = family.architecture == "phi3" and any(one.greedy for one in added_tokens(folder).values())
-    return {"general.name": "Phi-3"} if greedy else {}
+    return {"general.name": "Phi-3"} if greedy and known else {}

@@ -51,9 +51,9 @@ TEXTS = (
 )
 
 
-def repository(tokenizer: Mapping[str, bytes], count: int) -> dict[str, bytes]:
-    """A tiny Llama with this tokenizer of so many tokens, its embedding some rows longer."""
-    usual = CHECKPOINTS["llama"]
+def repository(tokenizer: Mapping[str, bytes], count: int, model: str = "llama") -> dict[str, bytes]:
+    """A tiny model with this tokenizer of so many tokens, its embedding some rows longer."""
+    usual = CHECKPOINTS[model]
     changed = {"vocab_size": count + 12, "bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
     files = replace(usual, config={**usual.config, **changed}).files()
     del files["tokenizer.json"]
@@ -114,6 +114,26 @@ def test_what_was_added_later_is_known_and_the_rest_is_unused(tmp_path: Path) ->
     assert (told["bos_token_id"], told["eos_token_id"], told["unknown_token_id"]) == (1, count, 0)
     assert told["token_type"][-11:] == (4, *[5] * 10)
     assert told["tokenizer.chat_template"] == "{{ messages }}"
+
+
+@pytest.mark.parametrize(
+    ("model", "beside", "takes"), [("phi3", True, True), ("phi3", False, False), ("llama", True, False)]
+)
+def test_special_tokens_of_phi_take_the_spaces_after_them(
+    model: str, beside: bool, takes: bool, tmp_path: Path
+) -> None:
+    own = sentencepiece.SentencePieceProcessor(model_proto=trained())
+    added = {"<|end|>": len(own), "<|endoftext|>": len(own) + 1}
+    decoder = {
+        str(number): {"content": text, "special": True, "rstrip": text == "<|end|>"}
+        for text, number in added.items()
+        if beside or text == "<|end|>"
+    }
+    settings = {"added_tokens_decoder": decoder, "add_bos_token": False}
+    files = {"tokenizer.model": trained(), "tokenizer_config.json": json.dumps(settings).encode()}
+    found = asked(repository(files, len(own), model), tmp_path / "made", marked=["the<|end|>   fox"])
+    after = "fox" if takes else "   fox"
+    assert found.marked == [[*own.encode("the"), len(own), *own.encode(after)]]
 
 
 @pytest.mark.parametrize(
