@@ -26,8 +26,8 @@ def _gemma_scale(large: int) -> Condition:
 
 
 def _no_positions(config: Config) -> str:
-    told, wanted = config.get("no_rope_layers"), [(at + 1) % 4 != 0 for at in range(config["num_hidden_layers"])]
-    if told is None or [bool(one) for one in told] == wanted:
+    told = config.get("no_rope_layers")
+    if told is None or [bool(one) for one in told] == [(at + 1) % 4 != 0 for at in range(len(told))]:
         return ""
     return "config.json: no_rope_layers is not every fourth"
 

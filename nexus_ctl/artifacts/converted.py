@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from struct import error as PackError  # noqa: N812
 from typing import Any
 
 from nexus_ctl.artifacts import positions
@@ -28,6 +29,7 @@ from nexus_ctl.errors import Terminal
 from nexus_ctl.resources.quantization import ALL_F32, FILE_TYPES
 from nexus_ctl.resources.weights import GgufHeader, Tensor
 
+LARGEST_HEAD = 1 << 16
 HINT = (
     "convert it with llama.cpp's convert_hf_to_gguf.py, and name the GGUF as the source; or look for one:\n"
     "  nexusctl models search NAME"
@@ -52,12 +54,16 @@ def converted(folder: Folder, kind: str) -> Converted:
         return _converted(folder, kind)
 
 
+_WRONG = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, PackError, BadHeader)
+"""What files of anybody raise in those that read them: a key that lacks, a text for a number, a number out of range."""
+
+
 @contextmanager
 def refused(hint: str) -> Iterator[None]:
     """What is wrong with the files within becomes the refusal of the conversion."""
     try:
         yield
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, ZeroDivisionError, BadHeader) as error:
+    except _WRONG as error:
         told = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise impossible(told, hint) from error
 
@@ -121,7 +127,10 @@ def _reader(content: bytes) -> Read:
 def _heads(config: Mapping[str, Any]) -> tuple[int, int, int]:
     """Heads of queries, of keys, and how many numbers one has."""
     heads: int = config["num_attention_heads"]
-    return heads, config.get("num_key_value_heads") or heads, config.get("head_dim") or config["hidden_size"] // heads
+    size = config.get("head_dim") or config["hidden_size"] // heads
+    if not 0 < size <= LARGEST_HEAD:
+        raise ValueError(f"config.json: a head of {size} numbers")
+    return heads, config.get("num_key_value_heads") or heads, size
 
 
 def positions_of(config: Mapping[str, Any], family: Family) -> Positions:

@@ -8,7 +8,7 @@ output). The rule kept: a tensor without a place, or a place without its tensor,
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -149,14 +149,20 @@ def _check(found: Mapping[str, _Gathered], layers: int, experts: int) -> None:
     for name, one in found.items():
         if len(one.shapes) != 1:
             raise ValueError(f"the experts of {name} have different shapes")
-        if None not in one.parts and one.parts.keys() != set(range(experts)):
+        if None not in one.parts and not _all_of([part for part in one.parts if part is not None], experts):
             raise ValueError(f"{name} is made of {len(one.parts)} experts, the model has {experts}")
         if name.startswith("blk."):
             _, layer, role = name.split(".", 2)
             by_role.setdefault(role, set()).add(int(layer))
     for role, there in by_role.items():
-        if lacking := set(range(layers)) ^ there:
-            raise ValueError(f"{role} is not in each of the {layers} layers (see layer {min(lacking)})")
+        if not _all_of(there, layers):
+            first = next(at for at in range(len(there) + 1) if at not in there)
+            raise ValueError(f"{role} is in {len(there)} layers, not in layer {first}; the model has {layers}")
+
+
+def _all_of(numbers: Collection[int], count: int) -> bool:
+    """Whether they are all from 0 on; `count` may be any number that somebody wrote."""
+    return len(numbers) == count and max(numbers) == count - 1
 
 
 def _tensor(name: str, one: _Gathered, kind: str) -> Tensor:

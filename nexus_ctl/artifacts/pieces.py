@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from struct import unpack_from
+from struct import unpack
 from typing import Any
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
@@ -47,7 +47,7 @@ def of_model(content: bytes) -> Pieces:
         if number == 1:
             piece = dict(_fields(_bytes(value)))
             texts.append(_bytes(piece.get(1, b"")).decode())
-            scores.append(unpack_from("<f", _bytes(piece[2]))[0] if 2 in piece else 0.0)
+            scores.append(_fraction(piece[2]) if 2 in piece else 0.0)
             kinds.append(_number(piece.get(3, NORMAL)))
         elif number in (2, 3):
             (trainer if number == 2 else normalizer).update(_fields(_bytes(value)))
@@ -74,8 +74,9 @@ def _check(trainer: Mapping[int, Field], normalizer: Mapping[int, Field], kinds:
         raise ValueError(f"tokenizer.model: {'; '.join(found)}, which llama.cpp does not do")
 
 
-def of_merges(model: Mapping[str, Any], rules: Mapping[str, Any]) -> Pieces:
-    """The pieces of a `tokenizer.json` with byte fallback: `model` is its model, `rules` the whole of it.
+def of_merges(model: Mapping[str, Any], rules: Mapping[str, Any], rows: int) -> Pieces:
+    """The pieces of a `tokenizer.json` with byte fallback: `model` is its model, `rules` the whole of it; `rows` is how
+    many there can be.
 
     Raises ValueError where the order of its merges is not an order of pieces, or where it cuts or changes a text.
     """
@@ -93,6 +94,8 @@ def of_merges(model: Mapping[str, Any], rules: Mapping[str, Any]) -> Pieces:
     )
     texts = {number: text for text, number in vocabulary.items()}
     count = max(texts) + 1
+    if min(texts) < 0 or count > rows:
+        raise ValueError(f"tokenizer.json: model.vocab goes up to {count - 1}, the model has {rows} rows")
     unknown = vocabulary.get(model.get("unk_token") or "", -1)
     kinds = [BYTE if texts.get(at, "").startswith("<0x") and len(texts[at]) == 6 else NORMAL for at in range(count)]
     if unknown >= 0:
@@ -185,6 +188,14 @@ def _varint(content: bytes, at: int) -> tuple[int, int]:
             return value, at
         shift += 7
     raise ValueError("tokenizer.model ends inside a number")
+
+
+def _fraction(value: Field) -> float:
+    content = _bytes(value)
+    if len(content) != 4:
+        raise ValueError("tokenizer.model has no fraction where a score belongs")
+    score: float = unpack("<f", content)[0]
+    return score
 
 
 def _number(value: Field) -> int:

@@ -48,10 +48,10 @@ def entries_of(folder: Folder, config: Mapping[str, Any], vocabulary: int) -> di
     Raises ValueError for what cannot be said in GGUF.
     """
     told, settings = folder.table("tokenizer.json"), folder.table("tokenizer_config.json")
-    added = {number: one for number, one in added_tokens(folder).items() if number < vocabulary}
+    added = {number: one for number, one in added_tokens(folder).items() if 0 <= number < vocabulary}
     model, made = told.get("model") or {}, folder.whole("tokenizer.model")
     if made or model.get("byte_fallback"):
-        pieces = of_model(made) if made else of_merges(model, told)
+        pieces = of_model(made) if made else of_merges(model, told, vocabulary)
         texts, found = _pieces(pieces, added, settings, vocabulary)
         named: Mapping[str, int] = pieces.special
     elif model.get("type") == "BPE":

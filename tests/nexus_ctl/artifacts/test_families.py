@@ -85,8 +85,8 @@ def test_it_is_built_as_planned_over_the_network(name: str, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("name", "lacking", "told"),
     [
-        ("llama", "model.layers.3.", "is not in each of the 4 layers"),
-        ("llama", "layers.1.self_attn.v_proj", r"attn_v\.weight is not in each of the 4 layers \(see layer 1\)"),
+        ("llama", "model.layers.3.", "is in 3 layers, not in layer 3; the model has 4"),
+        ("llama", "layers.1.self_attn.v_proj", r"attn_v\.weight is in 3 layers, not in layer 1; the model has 4"),
         ("llama", "lm_head", r"lack output\.weight"),
         ("qwen3moe", "experts.7.", "is made of 7 experts, the model has 8"),
         ("qwen2moe", "experts.2.up_proj", "is made of 7 experts, the model has 8"),
@@ -134,3 +134,38 @@ def test_what_llama_cpp_computes_otherwise_is_refused_by_its_key(name: str, chan
     files = CHECKPOINTS[name].files() | {"config.json": json.dumps(checkpoint.full).encode()}
     with pytest.raises(Terminal, match=rf"config\.json: .*{told}"):
         converted(in_memory(files), "f16")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"num_hidden_layers": 1 << 50},
+        {"num_hidden_layers": "4"},
+        {"head_dim": 1 << 50},
+        {"intermediate_size": 1 << 50},
+        {"intermediate_size": -1},
+        {"rms_norm_eps": None},
+        {"rms_norm_eps": 10**400},
+        {"num_attention_heads": 0, "head_dim": None},
+        {"rope_scaling": {"rope_type": "yarn", "factor": -1.0, "attention_factor": 1.0}},
+        {"rope_scaling": [1]},
+        {"architectures": {"a": 1}},
+        {"num_local_experts": 1 << 50},
+    ],
+)
+def test_numbers_of_anybody_are_refused_and_cost_nothing(changes: dict[str, Any]) -> None:
+    name = "mixtral" if "num_local_experts" in changes else "llama"
+    checkpoint = replace(CHECKPOINTS[name], config={**CHECKPOINTS[name].config, **changes})
+    files = CHECKPOINTS[name].files() | {"config.json": json.dumps(checkpoint.full).encode()}
+    with pytest.raises(Terminal) as caught:
+        converted(in_memory(files), "f16")
+    assert caught.value.code == "conversion-impossible"
+
+
+@pytest.mark.parametrize(
+    "content", [b"[" * 100_000, b'{"model": ' * 100_000, b"\xff\xfe", b'{"model": {"type": "BPE"}}']
+)
+def test_a_tokenizer_of_anybody_is_refused(content: bytes) -> None:
+    with pytest.raises(Terminal) as caught:
+        converted(in_memory(CHECKPOINTS["llama"].files() | {"tokenizer.json": content}), "f16")
+    assert caught.value.code == "conversion-impossible"

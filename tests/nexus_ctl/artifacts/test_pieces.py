@@ -169,6 +169,7 @@ def test_merges_that_scores_cannot_tell_are_refused() -> None:
     odd = {
         r"model\.merges do not join": _fewer_merges(3),
         r"model\.merges make 'the' at two places": _model_changed(merges=several),
+        r"model\.vocab goes up to 1000000000000000": _model_changed(vocab={**told["model"]["vocab"], "far": 10**15}),
         r"model\.dropout is set": _model_changed(dropout=0.1),
         r"model\.vocab has no <0x00>": _model_changed(vocab={"a": 0}),
         "normalizer .* is not known": json.dumps({**told, "normalizer": {"type": "NFC"}}).encode(),
@@ -180,7 +181,8 @@ def test_merges_that_scores_cannot_tell_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"IQ== 0\nIg== 1\n", b"\n", b"\n\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", b"\n\x05\n"]
+    "content",
+    [b"IQ== 0\nIg== 1\n", b"\n", b"\n\x02\x12\x00", b"\n\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", b"\n\x05\n"],
 )
 def test_a_file_that_is_none_is_refused(content: bytes) -> None:
     with pytest.raises(ValueError, match=r"tokenizer\.model"):
