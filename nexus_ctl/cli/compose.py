@@ -34,13 +34,12 @@ from nexus_ctl.execution import secrets
 from nexus_ctl.execution.world import World
 from nexus_ctl.planning.action import Pool
 from nexus_ctl.resources.declared import Stack
-from nexus_ctl.resources.device import Leftover
 from nexus_ctl.resources.one_shot import ContainerPrograms
 from nexus_ctl.resources.secret import ValueFrom
 from nexus_ctl.routing.file import RoutingFile
 from nexus_ctl.routing.keys import KeyFiles
 from nexus_ctl.runtimes import nvml
-from nexus_ctl.runtimes.gpu_use import gpu_use, leftovers
+from nexus_ctl.runtimes.gpu_use import gpu_use
 from nexus_ctl.runtimes.probe import HttpProber
 from nexus_ctl.runtimes.process.programs import default_programs
 from nexus_ctl.runtimes.process.runtime import ProcessRuntime
@@ -125,7 +124,7 @@ class LocalWorkspace:
             fingerprint=lambda values: secrets.fingerprint(secrets.instance_key(self.state_dir), values),
             clock=self.clock,
             free_memory=available_memory,
-            gpus=lambda replicas: gpu_use(nvml.devices(), replicas),
+            gpus=lambda replicas: gpu_use(nvml.devices(), replicas, self._choice.forgotten),
         )
         scene = Scene(
             set=self.stack.name,
@@ -174,12 +173,6 @@ class LocalWorkspace:
     def usage(self, pids: list[int], seconds: float) -> Mapping[int, Usage]:
         """See the port."""
         return measure(pids, seconds, self.clock)
-
-    def leftovers(self) -> tuple[Leftover, ...]:
-        """See the port."""
-        found = nvml.devices()
-        held = any(device.processes for device in found.devices)
-        return leftovers(found, self._choice.forgotten()) if held else ()
 
     def __enter__(self) -> LocalWorkspace:
         return self

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nexus_ctl.artifacts.records import Layout
     from nexus_ctl.clock import Clock
     from nexus_ctl.resources.declared import Stack
-    from nexus_ctl.resources.device import Device, DeviceList, Leftover
+    from nexus_ctl.resources.device import Device, DeviceList
     from nexus_ctl.resources.secret import ValueFrom
     from nexus_ctl.routing.port import Routing
     from nexus_ctl.runtimes.docker.importing import Imported
@@ -105,10 +105,6 @@ class Workspace(Protocol):
 
     def usage(self, pids: list[int], seconds: float) -> Mapping[int, Usage]:
         """What processes use, measured over so long; those that are gone are left out."""
-        ...
-
-    def leftovers(self) -> tuple[Leftover, ...]:
-        """GPU memory in the hands of containers' processes that the engine does not know."""
         ...
 
 

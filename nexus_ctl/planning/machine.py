@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 from nexus_ctl.planning.action import CreateReplica, RemoveReplica
 from nexus_ctl.planning.change import Change, on_the_way
-from nexus_ctl.resources.device import Device, GpuUse
+from nexus_ctl.planning.sizes import human_bytes
+from nexus_ctl.resources.device import Device, GpuUse, Holding
 from nexus_ctl.resources.memory import HOST
 from nexus_ctl.resources.placed import Placed
 from nexus_ctl.resources.placement import Room
@@ -63,6 +64,11 @@ class Machine:
             ours += min(untold, max(0, device.used_bytes - ours))
         return max(0, device.used_bytes + device.reserved_bytes - ours)
 
+    def holders_of(self, device: Device) -> tuple[Holding, ...]:
+        """Who else holds memory of a device, the most first."""
+        here = (one for one in self.gpus.holders if one.device == device.short_name)
+        return tuple(sorted(here, key=lambda one: (-(one.used_bytes or 0), one.pid)))
+
     def rooms(self, settings: PlacementSettings) -> tuple[Room, ...]:
         """What each place offers this stack. The machine's RAM is one of them where its free part is known."""
         strangers = self._sum(self.placed.keys() - self.ours)
@@ -99,6 +105,13 @@ class DeviceChange:
     total_bytes: int
     before_bytes: int
     after_bytes: int
+    holders: tuple[Holding, ...] = ()
+    """Who else holds some of it."""
+
+    @property
+    def moved(self) -> bool:
+        """Whether the plan fills or empties it."""
+        return self.before_bytes != self.after_bytes
 
 
 def device_changes(changes: Iterable[Change], machine: Machine) -> tuple[DeviceChange, ...]:
@@ -120,8 +133,21 @@ def device_changes(changes: Iterable[Change], machine: Machine) -> tuple[DeviceC
             used = machine.used(device)
             after = max(0, used + delta[device.id])
             name, model = device.short_name, device.name
-            found.append(DeviceChange(device.id, name, model, device.total_bytes, used, after))
+            holders = machine.holders_of(device)
+            found.append(DeviceChange(device.id, name, model, device.total_bytes, used, after, holders))
     return tuple(found)
+
+
+def holding_words(one: Holding) -> str:
+    """One line: who holds what, whose it is, and the way out."""
+    held = "memory" if one.used_bytes is None else human_bytes(one.used_bytes)
+    what = f"process {one.pid}{f' ({one.program})' if one.program else ''} holds {held} of {one.device}"
+    if one.forgotten:
+        why = "which the engine does not know: left by a crash of it, or another engine's; if it is nobody's"
+        return f"{what} in container {one.container_id[:12]}, {why}: sudo kill {one.pid}"
+    if one.container_id:
+        return f"{what} in container {one.container_id[:12]}, which is none of this install's"
+    return f"{what}, no replica of this install; if it is not needed: kill {one.pid}"
 
 
 def _budget(device: Device, settings: PlacementSettings) -> int:

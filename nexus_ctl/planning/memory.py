@@ -11,7 +11,7 @@ from nexus_ctl.placement.declared import settings_of
 from nexus_ctl.placement.estimate import largest_context
 from nexus_ctl.placement.options import ways
 from nexus_ctl.planning.change import Reason
-from nexus_ctl.planning.machine import Machine
+from nexus_ctl.planning.machine import Machine, holding_words
 from nexus_ctl.planning.seats import Seat, Seated
 from nexus_ctl.planning.sizes import human_bytes
 from nexus_ctl.resources.deployment import DeploymentSpec
@@ -92,6 +92,12 @@ def _weighed(one: Weighed, machine: Machine) -> str:
             return f"{name} {one.verdict.value}"
 
 
+def _held(one: Weighed, machine: Machine) -> list[str]:
+    """Who else holds memory of a place that is short."""
+    devices = [d for d in machine.gpus.devices.devices if d.id == one.room and one.verdict is Verdict.SHORT]
+    return [f"  {holding_words(holder)}" for device in devices for holder in machine.holders_of(device)]
+
+
 def _place(place: PlaceMemory) -> str:
     where = "on the host" if place.place == HOST else f"on {place.place}"
     return f"{human_bytes(place.total_bytes)} {where}{_made_of(place, place.total_bytes)}"
@@ -136,7 +142,8 @@ def refusal(spec: DeploymentSpec, header: GgufHeader | None, why: Decision, mach
             f"needs {human_bytes(host.needed_bytes)} beside the mapped weights, {human_bytes(host.open_bytes)} are free"
         )
         return Reason("insufficient_memory", "spec.engine.llamaCpp.contextSize", detail="; ".join([detail, *hints]))
-    rows = [_weighed(w, machine) for w in _by_need(why) if (w.room, w.verdict) != (HOST, Verdict.FITS)]
+    weighed = [w for w in _by_need(why) if (w.room, w.verdict) != (HOST, Verdict.FITS)]
+    rows = [line for w in weighed for line in (_weighed(w, machine), *_held(w, machine))]
     needs = max((w.needed_bytes for w in why.weighed if w.room != HOST), default=0)
     first = f"needs {human_bytes(needs)} on a GPU" if needs else "no GPU can be had"
     out = [*_remedies(why, machine), *hints]

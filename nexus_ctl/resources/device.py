@@ -53,16 +53,20 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True)
-class Leftover:
-    """A process of a container that the engine does not know, and what it holds of one device.
+class Holding:
+    """A process that holds memory of a device and is no running replica of this install.
 
-    `device` is the short name; `used_bytes` is None where the driver does not tell.
+    `device` is the short name; `used_bytes` is None where the driver does not tell; `program` is the process's name
+    without its arguments, which may hold secrets. `container_id` is "" outside of containers, and `forgotten` says that
+    the engine does not know (any more) what that id is.
     """
 
     pid: int
-    container_id: str
     device: str
     used_bytes: int | None
+    program: str = ""
+    container_id: str = ""
+    forgotten: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,8 @@ class DeviceList:
 @dataclass(frozen=True, slots=True)
 class GpuUse:
     """The devices, and how much of each nexusctl's own replicas use by the driver's account: device id → replica name →
-    bytes. Where the driver does not tell a process's share, the replica is not in it."""
+    bytes. Where the driver does not tell a process's share, the replica is not in it. `holders` are all others."""
 
     devices: DeviceList = DeviceList(())
     ours: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    holders: tuple[Holding, ...] = ()

@@ -12,8 +12,10 @@ from typing import Any
 
 from nexus_ctl.planning.action import CreateReplica, subject
 from nexus_ctl.planning.change import SYMBOLS, Change, PlannedBuild, Reason, Verb
+from nexus_ctl.planning.machine import holding_words
 from nexus_ctl.planning.plan import FORMAT_VERSION, Node, Plan
 from nexus_ctl.planning.sizes import human_bytes
+from nexus_ctl.resources.device import Holding
 from nexus_ctl.resources.envelope import Ref
 from nexus_ctl.resources.placed import Placed
 from nexus_ctl.views.diagnostics import Style, plain
@@ -124,13 +126,15 @@ def value(of: Any) -> str:
 
 
 def _devices(plan: Plan) -> list[str]:
-    """The GPUs that the plan fills or empties: all of them together, where an action tells only its own part."""
-    moved = [one for one in plan.devices if one.before_bytes != one.after_bytes]
-    lines = [
-        f"  {one.name}  {human_bytes(one.total_bytes)} {one.model}: "
-        f"{human_bytes(one.before_bytes)} used -> {human_bytes(one.after_bytes)}"
-        for one in moved
-    ]
+    """The GPUs that the plan fills or empties, all actions together, with who else holds some of them; and those on
+    which memory is held that the engine forgot."""
+    lines = []
+    for one in plan.devices:
+        holders = [f"    {holding_words(holder)}" for holder in one.holders if holder.forgotten or one.moved]
+        used = f"{human_bytes(one.before_bytes)} used"
+        after = f"{used} -> {human_bytes(one.after_bytes)}" if one.moved else f"{used}, unchanged"
+        if one.moved or holders:
+            lines += [f"  {one.name}  {human_bytes(one.total_bytes)} {one.model}: {after}", *holders]
     return ["Devices:", *lines] if lines else []
 
 
@@ -177,6 +181,7 @@ def to_json(plan: Plan, *, store_revision: int | None = None) -> dict[str, Any]:
                 "totalBytes": one.total_bytes,
                 "usedBeforeBytes": one.before_bytes,
                 "usedAfterBytes": one.after_bytes,
+                "heldByOthers": [_holder_json(holder) for holder in one.holders],
             }
             for one in plan.devices
         ],
@@ -187,6 +192,12 @@ def to_json(plan: Plan, *, store_revision: int | None = None) -> dict[str, Any]:
             "downloadBytes": sum(change.download_bytes for change in plan.changes),
         },
     }
+
+
+def _holder_json(one: Holding) -> dict[str, Any]:
+    whose = "forgotten" if one.forgotten else "foreign"
+    told = {"pid": one.pid, "program": one.program, "usedBytes": one.used_bytes}
+    return told | {"containerId": one.container_id or None, "whose": whose}
 
 
 def _json(plan: Plan, change: Change, nodes: Sequence[Node], ids: Mapping[Ref, int]) -> dict[str, Any]:

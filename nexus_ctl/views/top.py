@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from nexus_ctl.planning.sizes import human_bytes
-from nexus_ctl.resources.device import Leftover
 from nexus_ctl.views.table import table
 
 HEADERS = ("REPLICA", "OBJECT", "PID", "CPU", "MEMORY", "IN-FLIGHT", "UP")
@@ -48,15 +47,6 @@ def text(rows: Sequence[Row], *, show_headers: bool = True) -> str:
         for row in rows
     ]
     return table(HEADERS, lines, show_headers=show_headers)
-
-
-def leftover(left: Leftover) -> str:
-    """One line: who holds what, why that may be, and the way out."""
-    held = "memory" if left.used_bytes is None else human_bytes(left.used_bytes)
-    return (
-        f"process {left.pid} holds {held} of {left.device} in container {left.container_id[:12]}, which the engine "
-        f"does not know: left by a crash of it, or another engine's; if it is nobody's: sudo kill {left.pid}"
-    )
 
 
 def to_json(rows: Sequence[Row]) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from nexus_ctl.placement.options import ways
 from nexus_ctl.planning.action import CreateReplica
 from nexus_ctl.planning.change import Change, Verb
 from nexus_ctl.resources.declared import Stack
+from nexus_ctl.resources.device import Holding
 from nexus_ctl.resources.envelope import Ref, Resource
 from nexus_ctl.resources.launch import LaunchSpec
 from nexus_ctl.resources.memory import Accelerator
@@ -146,6 +147,34 @@ def test_a_refusal_has_the_arithmetic_and_what_would_help(large: Any) -> None:
     before = world.state()
     world.apply(stack(big))
     assert world.state()["things"] == before["things"]
+
+
+def test_who_else_holds_memory_is_named_where_it_matters(large: Any) -> None:
+    world = a_world(large, a=24 * GIB, b=2 * GIB)
+    world.runtime.gpu_others = {"a": 20 * GIB, "b": GIB}
+    world.runtime.gpu_holders = (
+        Holding(12, "gpu0", 4 * GIB, "ollama", "cd" * 32),
+        Holding(11, "gpu0", 16 * GIB, "llama-server", "ab" * 32, forgotten=True),
+        Holding(13, "gpu1", GIB, "blender"),
+    )
+    (reason,) = change_of(world, stack(chat())).reasons
+    lines = reason.detail.splitlines()
+    at = next(place for place, line in enumerate(lines) if line.startswith("gpu0 has 4.0 GiB open"))
+    forgotten = (
+        "process 11 (llama-server) holds 16.0 GiB of gpu0 in container abababababab, which the engine does not know: "
+        "left by a crash of it, or another engine's; if it is nobody's: sudo kill 11"
+    )
+    known = "process 12 (ollama) holds 4.0 GiB of gpu0 in container cdcdcdcdcdcd, which is none of this install's"
+    other = "process 13 (blender) holds 1.0 GiB of gpu1, no replica of this install; if it is not needed: kill 13"
+    assert lines[at + 1 : at + 3] == [f"  {forgotten}", f"  {known}"]
+    assert f"  {other}" in lines
+    plan = world.plan(stack(chat()))
+    assert text(plan).count(forgotten) == 2, "also where nothing moves"
+    assert f"gpu0  24.0 GiB Fake GPU: 20.0 GiB used, unchanged\n    {forgotten}\n" in text(plan)
+    assert to_json(plan)["devices"][0]["heldByOthers"] == [
+        {"pid": 11, "program": "llama-server", "usedBytes": 16 * GIB, "containerId": "ab" * 32, "whose": "forgotten"},
+        {"pid": 12, "program": "ollama", "usedBytes": 4 * GIB, "containerId": "cd" * 32, "whose": "foreign"},
+    ]
 
 
 def test_auto_takes_the_fewest_devices_that_hold_it(large: Any) -> None:

@@ -145,7 +145,12 @@ def test_memory_held_by_a_container_that_the_engine_does_not_know_is_named(
         with (gpus.folder / "gpus").open("a") as state:
             state.writelines(f"process {pid} 60\n" for pid in pids)
         (note,) = gpus.ok("top").err.splitlines()
-        assert note.startswith(f"note: process {pids[1]} holds 60.0 MiB of gpu1 in container {stranger[:12]}, ")
+        there = f" holds 60.0 MiB of gpu1 in container {stranger[:12]}, which the engine does not know: "
+        assert note.startswith(f"note: process {pids[1]} (")
+        assert there in note
+        plan = gpus.ok("plan").out
+        assert there in plan, "the plan names it too, though it moves nothing"
+        assert f"process {pids[0]} " not in plan, "ours is ours"
     finally:
         other.remove_container(stranger, force=True)
         other.close()

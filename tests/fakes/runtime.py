@@ -41,7 +41,7 @@ from typing import Any
 from nexus_ctl.errors import NameInUse, NotFound, Refused, RuntimeUnreachable, Terminal
 from nexus_ctl.resources.adoption import Candidate
 from nexus_ctl.resources.busy import BusySignal
-from nexus_ctl.resources.device import Device, DeviceList, GpuUse
+from nexus_ctl.resources.device import Device, DeviceList, GpuUse, Holding
 from nexus_ctl.resources.launch import HOST, PORT, LaunchSpec, Limits, ReadyProbe
 from nexus_ctl.resources.ownership import Ownership
 from nexus_ctl.resources.placed import Placed
@@ -133,6 +133,7 @@ class FakeRuntime:
         self.says: dict[str, tuple[str, ...]] = {}
         self.gpus: dict[str, int] = {}
         self.gpu_others: dict[str, int] = {}
+        self.gpu_holders: tuple[Holding, ...] = ()
         self.peak_gpu_bytes: dict[str, int] = {}
         self.reachable = True
         self.files: dict[str, str] = {}
@@ -305,7 +306,8 @@ class FakeRuntime:
             ours[device] = {r.name: taken[r.name] for r in replicas if r.name in taken}
             used = sum(taken.values()) + self.gpu_others.get(device, 0)
             found.append(Device(device, "Fake GPU", "gpu", index, total, total - used, used))
-        return GpuUse(DeviceList(tuple(found), "" if found else "the fake driver knows no GPU"), ours)
+        reason = "" if found else "the fake driver knows no GPU"
+        return GpuUse(DeviceList(tuple(found), reason), ours, self.gpu_holders)
 
     # acts of the outside world
 

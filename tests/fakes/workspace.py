@@ -20,7 +20,7 @@ from nexus_ctl.cli.invocation import Invocation
 from nexus_ctl.cli.main import run
 from nexus_ctl.clock import Clock
 from nexus_ctl.resources.declared import Stack
-from nexus_ctl.resources.device import Device, DeviceList, Leftover
+from nexus_ctl.resources.device import Device, DeviceList
 from nexus_ctl.resources.secret import ValueFrom
 from nexus_ctl.store.lock import Holder, StateLock
 from nexus_ctl.store.store import Store
@@ -57,7 +57,6 @@ class FakeWorkspace:
         wrap: Wrap | None,
         *,
         hub: Mapping[str, str] = {},
-        leftovers: tuple[Leftover, ...] = (),
     ) -> None:
         offer(world, stack)
         self.stack = stack
@@ -71,7 +70,6 @@ class FakeWorkspace:
         self.actor = "ann@desk"
         self._folder = folder
         self._command = command
-        self._leftovers = leftovers
         self._session: Callable[[], Session] = lambda: world.session(wrap, set_name=stack.name)
         self._opened: Session | None = None
 
@@ -99,9 +97,6 @@ class FakeWorkspace:
         self.clock.sleep(seconds)
         return {pid: Usage(0.25, 100 * 2**20) for pid in pids}
 
-    def leftovers(self) -> tuple[Leftover, ...]:
-        return self._leftovers
-
     def __enter__(self) -> FakeWorkspace:
         return self
 
@@ -114,8 +109,7 @@ class FakeWorkspace:
 class CommandLine:
     """nexusctl as typed, in this process. `wrap` breaks the world; `answers` are what a person would type.
 
-    `hub` is the environment in which the hub is asked; `machine` the RAM and GPUs that are found, `leftovers` what
-    processes that the engine forgot hold of them.
+    `hub` is the environment in which the hub is asked; `machine` the RAM and GPUs that are found.
     """
 
     def __init__(self, world: FakeWorld, folder: Path) -> None:
@@ -124,12 +118,10 @@ class CommandLine:
         self.wrap: Wrap | None = None
         self.hub: dict[str, str] = {}
         self.machine: tuple[Device, DeviceList] = (HOST_RAM, DeviceList((), "no driver"))
-        self.leftovers: tuple[Leftover, ...] = ()
 
     def __call__(self, *words: str, answers: str | None = None, stdin: str = "") -> Done:
         def workspace(stack: Stack, command: str) -> FakeWorkspace:
-            more: dict[str, Any] = {"hub": self.hub, "leftovers": self.leftovers}
-            return FakeWorkspace(self.world, self.folder, stack, command, self.wrap, **more)
+            return FakeWorkspace(self.world, self.folder, stack, command, self.wrap, hub=self.hub)
 
         invocation = Invocation(
             words,

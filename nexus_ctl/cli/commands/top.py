@@ -24,6 +24,7 @@ def command(
     GPU memory that a container's process holds without the engine knowing of it is named on stderr.
     """
     from nexus_ctl.cli.inputs import load_stack
+    from nexus_ctl.planning.machine import holding_words
     from nexus_ctl.resources.replica import ReplicaState
     from nexus_ctl.views import top as view
     from nexus_ctl.views.table import age
@@ -50,10 +51,10 @@ def command(
             )
             for one, owner in running
         ]
-        leftovers = workspace.leftovers()
+        leftovers = [one for one in world.gpus(list(everything.values())).holders if one.forgotten]
     if output == "json":
         click.echo(json.dumps(view.to_json(rows), indent=2))
     else:
         click.echo(view.text(rows), nl=False)
     for left in leftovers:
-        click.echo(f"note: {view.leftover(left)}", err=True)
+        click.echo(f"note: {holding_words(left)}", err=True)

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from nexus_ctl.engines import table as engines
-from nexus_ctl.resources.device import Leftover
+from nexus_ctl.resources.device import Holding
 from nexus_ctl.resources.image import LocalImage
 from nexus_ctl.resources.launch import Mount
 from nexus_ctl.resources.replica import Exit
@@ -221,7 +221,9 @@ def test_top(applied: CommandLine) -> None:
 
 def test_top_names_gpu_memory_that_the_engine_forgot(applied: CommandLine) -> None:
     assert applied.ok("top").err == ""
-    applied.leftovers = (Leftover(4711, "ab" * 32, "gpu0", 5 << 30), Leftover(4711, "ab" * 32, "gpu1", None))
+    left = Holding(4711, "gpu0", 5 << 30, "", "ab" * 32, forgotten=True)
+    known = Holding(4712, "gpu0", 1 << 30, "", "cd" * 32)
+    applied.world.runtime.gpu_holders = (left, replace(left, device="gpu1", used_bytes=None), known)
     first, second = applied.ok("top").err.splitlines()
     assert first.startswith("note: process 4711 holds 5.0 GiB of gpu0 in container abababababab, which the engine does")
     assert first.endswith("if it is nobody's: sudo kill 4711")
