@@ -83,6 +83,8 @@ def gc(invocation: Invocation, *, files: tuple[str, ...], environment: str | Non
     Never touched: what any stack of this user pins, what a replica of this stack was made with, what a running
     download or build works on, what came within the last hour.
     """
+    from datetime import timedelta
+
     from nexus_ctl.artifacts.collect import collect, garbage
     from nexus_ctl.cli.inputs import load_stack
     from nexus_ctl.errors import Blocked
@@ -97,6 +99,10 @@ def gc(invocation: Invocation, *, files: tuple[str, ...], environment: str | Non
         )
         items = garbage(workspace.cache, workspace.clock, in_use=in_use)
         click.echo(listed([(one.kind, one.path, one.size_bytes) for one in items]), nl=False, err=not dry_run)
+        later = set(garbage(workspace.cache, workspace.clock, timedelta(0), in_use=in_use)).difference(items)
+        if later:
+            size = human_bytes(sum(one.size_bytes for one in later))
+            click.echo(f"note: {size} that nothing uses came within the last hour and may go after it", err=True)
         if dry_run or not items:
             return
         if not yes:

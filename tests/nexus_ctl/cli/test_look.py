@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from nexus_ctl.artifacts.disk import TEMPORARY
 from nexus_ctl.engines import table as engines
 from nexus_ctl.resources.device import Holding
 from nexus_ctl.resources.image import LocalImage
@@ -309,6 +311,20 @@ def test_models(applied: CommandLine, tmp_path: Path) -> None:
     assert blob.exists()
     assert applied.ok("models", "gc", "--yes").out == "1 removed, 2.0 KiB free\n"
     assert not blob.exists()
+
+
+def test_gc_says_what_stays_because_it_is_young(applied: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir(exist_ok=True)
+    left = tmp_path / "cache" / f"x{TEMPORARY}"
+    left.write_bytes(b"x" * 2048)
+    young = applied.world.clock.now().timestamp() - 60
+    os.utime(left, (young, young))
+    done = applied.ok("models", "gc", "--yes")
+    assert "0 to remove" in done.err
+    assert "note: 2.0 KiB that nothing uses came within the last hour and may go after it" in done.err
+    os.utime(left, (young - 3600, young - 3600))
+    done = applied.ok("models", "gc", "--yes")
+    assert ("note:" in done.err, left.exists()) == (False, False)
 
 
 def test_what_a_replica_was_given_is_no_garbage(applied: CommandLine, tmp_path: Path) -> None:
