@@ -123,7 +123,7 @@ def learn(session: Session, after: Look) -> None:
     """Keep what ready engines told of their memory, and say how far off the estimate was."""
     for lesson in lessons(session.world, after):
         session.store.reports.put(lesson.placed.key, lesson.report.to_json())
-        if lesson.report.buffers:
+        if lesson.report.buffers or lesson.report.vllm is not None:
             event = _event(session, lesson.ref, "MemoryReported", lesson.message, generation=lesson.generation)
             session.store.events.emit(event)
 

@@ -14,6 +14,7 @@ from controllers.looking import Look
 from nexus_ctl.errors import ActionError
 from nexus_ctl.execution.world import World
 from nexus_ctl.placement.report import Report, parse_buffers
+from nexus_ctl.placement.vllm import VllmReport, parse_report
 from nexus_ctl.resources.envelope import Ref
 from nexus_ctl.resources.observed import ObservedDeployment
 from nexus_ctl.resources.placed import Placed
@@ -36,6 +37,8 @@ class Lesson:
     @property
     def message(self) -> str:
         """`reported 119.2 MiB in its buffers; 119.3 MiB were estimated (+0.1 %)`"""
+        if self.report.vllm is not None:
+            return _told_by_vllm(self.report.vllm)
         told, expected = self.report.total_bytes, self.placed.expected_bytes
         error = f" ({expected / told - 1:+.1%})" if told else ""
         return f"reported {told / MIB:.1f} MiB in its buffers; {expected / MIB:.1f} MiB were estimated{error}"
@@ -58,8 +61,18 @@ def lessons(world: World, seen: Look) -> Iterator[Lesson]:
 def _report(world: World, seen: Look, name: str, placed: Placed) -> Report:
     """Empty buffers where the log tells none: that too is known then, and not asked again."""
     try:
-        buffers = parse_buffers(islice(world.runtime.logs(name), LINES))
+        log = list(islice(world.runtime.logs(name), LINES))
     except ActionError:
-        buffers = ()
-    ours = seen.scene.machine.gpus.ours
-    return Report(buffers, tuple(ours.get(device, {}).get(name, 0) for device in placed.devices))
+        log = []
+    ours, vllm = seen.scene.machine.gpus.ours, parse_report(log)
+    held = tuple(ours.get(device, {}).get(name, 0) for device in placed.devices)
+    if vllm.cache is None:
+        return Report(parse_buffers(log), held)
+    return Report((), held, vllm, min((placed.claims[device] for device in placed.devices), default=0))
+
+
+def _told_by_vllm(told: VllmReport) -> str:
+    """`left 50.20 GiB of its budget to the cache, 410,000 tokens: 50.0 sequences of 8,192`"""
+    many = f": {told.tokens / told.context:.1f} sequences of {told.context:,}" if told.tokens and told.context else ""
+    tokens = f", {told.tokens:,} tokens{many}" if told.tokens else ""
+    return f"left {(told.cache or 0) / (1 << 30):.2f} GiB of its budget to the cache{tokens}"

@@ -73,6 +73,9 @@ def no_place(
         why = machine.gpus.devices.reason or "none is seen"
         detail = f"count: auto needs GPUs that nexusctl sees; {why}; give a number"
         return Reason("insufficient_gpu", "spec.resources.gpus.count", detail=detail)
-    if seat is None or seat.refused is None:
+    if seat is None:
         return None
+    if seat.refused is None:
+        short = next((one.run.short for _, one in sorted(seat.seated.items()) if one.run.short), "")
+        return Reason("insufficient_gpu", "spec.engine.vllm.model.maxLength", detail=short) if short else None
     return refusal(desired.spec, observed.header, seat.refused, machine)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from nexus_ctl.placement.vllm import VllmReport
 from nexus_ctl.resources.memory import HOST, Basis, EngineSettings, Estimate, Part, PartKind, PlaceMemory
 from nexus_ctl.resources.normal import digest
 
@@ -115,6 +116,9 @@ class Report:
 
     buffers: tuple[Buffer, ...] = ()
     process_bytes: tuple[int, ...] = ()
+    vllm: VllmReport | None = None
+    """What vLLM told, whose budget is its footprint; `budget_bytes` of each GPU it had."""
+    budget_bytes: int = 0
 
     @property
     def total_bytes(self) -> int:
@@ -123,16 +127,18 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """As the store keeps it."""
+        told = {"vllm": asdict(self.vllm), "budgetBytes": self.budget_bytes} if self.vllm is not None else {}
         return {
             "buffers": [[buffer.place, buffer.kind.value, buffer.bytes] for buffer in self.buffers],
             "processBytes": list(self.process_bytes),
-        }
+        } | told
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Report:
         """From `to_json`'s form."""
         buffers = tuple(Buffer(place, PartKind(kind), size) for place, kind, size in value["buffers"])
-        return cls(buffers, tuple(value["processBytes"]))
+        vllm = VllmReport(**value["vllm"]) if "vllm" in value else None
+        return cls(buffers, tuple(value["processBytes"]), vllm, int(value.get("budgetBytes", 0)))
 
 
 def corrected(estimate: Estimate, report: Report) -> Estimate:

@@ -2,12 +2,13 @@
 
 The counterpart of `estimate` for that engine; pure. Weights are exact, from the safetensors table; the cache per token
 is exact for the layers the configuration describes; activations, graphs and context are a first guess until the
-engine's own log lines (`parse_report`) replace them. Nothing here was run: every margin says so.
+engine's own log lines (`parse_report`) replace them. Nothing here was run on a GPU: every margin says so.
 Source: vLLM documentation (optimization, cache configuration), vllm/v1/core/kv_cache_utils.py.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -54,11 +55,15 @@ class VllmSettings:
 
 @dataclass(frozen=True, slots=True)
 class VllmReport:
-    """What vLLM logs at start, in bytes; None where the line is missing."""
+    """What vLLM logs at start, in bytes and tokens; None where the line is missing."""
 
     weights: int | None = None
     cache: int | None = None
     graphs: int | None = None
+    tokens: int | None = None
+    """Tokens that the cache holds."""
+    context: int | None = None
+    """Tokens of one sequence of full length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,18 +182,58 @@ def fit_vllm(
     )
 
 
+_SIZE = r"(\d+(?:\.\d+)?) ?Gi?B"
 _GIB_LINE = {
-    "weights": re.compile(r"[Mm]odel loading took (\d+(?:\.\d+)?) GiB"),
-    "cache": re.compile(r"Available KV cache memory: (\d+(?:\.\d+)?) GiB"),
-    "graphs": re.compile(r"(?:Estimated CUDA graph memory|Graph capturing finished in .*, took):? (\d+(?:\.\d+)?) GiB"),
+    "weights": re.compile(rf"[Mm]odel (?:loading took|weights (?:take|took)) {_SIZE}"),
+    "cache": re.compile(rf"(?:Available KV cache memory:|reserved for KV Cache is) {_SIZE}"),
+    "graphs": re.compile(rf"(?:Estimated CUDA graph memory|Graph capturing finished in .*, took):? {_SIZE}"),
+}
+_TOKEN_LINE = {
+    "tokens": re.compile(r"GPU KV cache size: ([\d,]+) tokens"),
+    "context": re.compile(r"Maximum concurrency for ([\d,]+) tokens per request"),
 }
 
 
 def parse_report(lines: Iterable[str]) -> VllmReport:
-    """What a start's log tells; of a line that repeats, the last counts."""
+    """What a start's log tells. Every GPU's worker says it of itself: of weights and graphs the most counts, of cache
+    and tokens the least, as vLLM itself does it.
+
+    Source: vllm/v1/worker/gpu_worker.py and vllm/v1/core/kv_cache_utils.py of 0.11 to 0.30 (until 0.29 the tokens and
+    the concurrency stand on lines of their own), vllm/worker/worker.py of 0.8.
+    """
     found: dict[str, int] = {}
     for line in lines:
         for name, pattern in _GIB_LINE.items():
             if match := pattern.search(line):
-                found[name] = int(float(match[1]) * GIB)
-    return VllmReport(found.get("weights"), found.get("cache"), found.get("graphs"))
+                size = int(float(match[1]) * GIB)
+                found[name] = min(found.get(name, size), size) if name == "cache" else max(found.get(name, 0), size)
+        for name, pattern in _TOKEN_LINE.items():
+            if match := pattern.search(line):
+                count = int(match[1].replace(",", ""))
+                found[name] = min(found.get(name, count), count)
+    return VllmReport(**found)
+
+
+def short_of(told: VllmReport, budget_then: int, budget: int, max_length: int | None) -> str:
+    """Why a start within `budget` bytes of each GPU would end, by what one within `budget_then` told; "" where one
+    sequence of `max_length` tokens (None = the model's own) finds room, or nothing is known of the cache.
+
+    What is not cache is the same whatever the budget: weights, the peak of the profiling pass, graphs, the driver's.
+    """
+    wanted = max_length or told.context
+    if not told.cache or not told.tokens or not wanted:
+        return ""
+    fixed, per_token = budget_then - told.cache, told.cache / told.tokens
+    needed = fixed + math.ceil(wanted * per_token)
+    if needed <= budget:
+        return ""
+    fits = max(int((budget - fixed) / per_token), 0) // BLOCK_TOKENS * BLOCK_TOKENS
+    way_out = f"maxLength {fits} would fit" if fits else "no context would fit in that"
+    return (
+        f"vLLM would not start: {wanted} tokens of context take {_gib(needed)} of each GPU ({_gib(fixed)} of it before "
+        f"any cache, by an earlier start), and its budget is {_gib(budget)}; {way_out}"
+    )
+
+
+def _gib(size: int) -> str:
+    return f"{size / GIB:.2f} GiB"

@@ -19,7 +19,7 @@ from nexus_ctl.placement.declared import draft_settings, settings_of
 from nexus_ctl.placement.estimate import DEVICE_OVERHEAD_BYTES
 from nexus_ctl.placement.options import Way, ways
 from nexus_ctl.placement.report import Report, corrected, learning_key
-from nexus_ctl.placement.vllm import DEFAULT_UTILISATION
+from nexus_ctl.placement.vllm import DEFAULT_UTILISATION, short_of
 from nexus_ctl.resources.container import Gpus
 from nexus_ctl.resources.deployment import DeploymentSpec
 from nexus_ctl.resources.device import Device
@@ -34,7 +34,7 @@ from nexus_ctl.resources.memory import (
     PartKind,
     PlaceMemory,
 )
-from nexus_ctl.resources.normal import canonical_json
+from nexus_ctl.resources.normal import canonical_json, digest
 from nexus_ctl.resources.placement import Option
 from nexus_ctl.resources.weights import GgufHeader
 
@@ -57,6 +57,8 @@ class Run:
     host_bytes: int
     key: str = ""
     """What the engine's report of memory is kept under; "" where it reports none."""
+    short: str = ""
+    """Why it would not start though its claim finds room; "" where nothing says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ def runs(
         return ()
     usable = [Accelerator(device.id, device.free_bytes) for device in devices] if gpus is not None else []
     if gpus is not None and (gpus.memory is not None or engine is None or header is None):
-        return _claimed(spec, gpus, size_bytes, devices)
+        return _claimed(spec, gpus, size_bytes, devices, learned)
     if engine is None or header is None:
         return _assumed_on_host(spec, size_bytes)
     counts = counts_of(gpus, len(devices)) if gpus is not None else ()
@@ -100,7 +102,11 @@ def runs(
         settings, partial, along = settings_of(engine), spec.placement.partial_offload, _beside(engine, files)
         found = ways(header, settings, usable, counts=counts, partial=partial, beside=along)
     except ValueError:
-        return _claimed(spec, gpus, size_bytes, devices) if gpus is not None else _assumed_on_host(spec, size_bytes)
+        return (
+            _claimed(spec, gpus, size_bytes, devices, learned)
+            if gpus is not None
+            else _assumed_on_host(spec, size_bytes)
+        )
     return tuple(_run(spec, way, learned.key(way.settings, devices if gpus else ()), learned) for way in found)
 
 
@@ -212,7 +218,9 @@ def _told(spec: DeploymentSpec, settings: EngineSettings) -> DeploymentSpec:
     return spec.model_copy(update={"engine": spec.engine.model_copy(update={"llama_cpp": told})})
 
 
-def _claimed(spec: DeploymentSpec, gpus: Gpus, size_bytes: int | None, devices: Sequence[Device]) -> tuple[Run, ...]:
+def _claimed(
+    spec: DeploymentSpec, gpus: Gpus, size_bytes: int | None, devices: Sequence[Device], learned: Learned
+) -> tuple[Run, ...]:
     """Claims that no header gives: declared, vLLM's budget, or a guess by the model's size."""
     found = []
     for count in counts_of(gpus, len(devices)):
@@ -224,8 +232,25 @@ def _claimed(spec: DeploymentSpec, gpus: Gpus, size_bytes: int | None, devices: 
         places = tuple(PlaceMemory(device.id, (part,)) for device in devices[:count])
         label = "whole" if count == 1 else f"over {count} devices"
         memory = Estimate(PlaceMemory(HOST, ()), places)
-        found.append(Run(Option(label, (size,) * count), spec, memory, spec.resources.memory or 0))
+        key, short = _vllm_lesson(spec, size, devices[:count], learned)
+        found.append(Run(Option(label, (size,) * count), spec, memory, spec.resources.memory or 0, key, short))
     return tuple(found)
+
+
+def _vllm_lesson(spec: DeploymentSpec, budget: int, devices: Sequence[Device], learned: Learned) -> tuple[str, str]:
+    """The key of what vLLM tells at its start, and what an earlier start says against this one. Neither the budget nor
+    the context's length is in the key: what is not cache is the same with any."""
+    engine, (files, build) = spec.engine.vllm, learned.identity
+    if engine is None or not files or not build:
+        return "", ""
+    told = engine.model_dump(mode="json", exclude={"server", "image"}, exclude_defaults=True)
+    told.get("cache", {}).pop("memory_utilization", None)
+    told.get("model", {}).pop("max_length", None)
+    key = digest([files, {name: value for name, value in told.items() if value}, build, [one.name for one in devices]])
+    report = Report.from_json(learned.reports[key]) if key in learned.reports else Report()
+    if report.vllm is None:
+        return key, ""
+    return key, short_of(report.vllm, report.budget_bytes, budget, engine.model.max_length)
 
 
 def _share(

@@ -11,10 +11,12 @@ import pytest
 
 from controllers.model.requests import request_of
 from nexus_ctl.artifacts.gguf_header import read_file
+from nexus_ctl.engines import vllm
 from nexus_ctl.planning.action import CreateReplica
 from nexus_ctl.planning.change import Change
 from nexus_ctl.resources.declared import Stack
 from nexus_ctl.resources.envelope import Ref
+from nexus_ctl.resources.image import LocalImage
 from nexus_ctl.resources.memory import Basis, PartKind
 from nexus_ctl.resources.placed import Placed
 from tests.builders import a_deployment, a_model, a_route, a_stack, the_demo
@@ -190,3 +192,42 @@ def test_another_file_beside_the_model_is_another_lesson(tmp_path: Path) -> None
         assert placed is not None
         keys.add(placed.key)
     assert len(keys) == 3
+
+
+VLLM = (
+    "INFO [gpu_model_runner.py:2653] Model loading took 14.0000 GiB and 2.100 seconds",
+    "INFO [gpu_worker.py:349] Available KV cache memory: 4.00 GiB",
+    "INFO [kv_cache_utils.py:1229] GPU KV cache size: 65,536 tokens",
+    "INFO [kv_cache_utils.py:1234] Maximum concurrency for 32,768 tokens per request: 2.00x",
+)
+"""What vLLM 0.11 logs; it was not run, for that takes a GPU."""
+
+
+def served_by_vllm(utilization: float, max_length: int | None = None, **fields: Any) -> Stack:
+    engine = {"model": {"maxLength": max_length} if max_length else {}, "cache": {"memoryUtilization": utilization}}
+    more = {"resources": {"gpus": {"count": 1}}, "replicas": 1} | fields
+    return a_stack(a_model("smol"), a_deployment(engine={"vllm": engine}, **more), a_route())
+
+
+def test_what_vllm_left_to_its_cache_decides_which_context_is_refused() -> None:
+    world = FakeWorld(gpus={"a": 25 << 30}, containers=True)
+    assert world.images is not None
+    world.images.here[vllm.IMAGE] = LocalImage("sha256:1", 1)
+    first = served_by_vllm(0.8)
+    offer(world, first)
+    world.runtime.says["chat"] = VLLM
+    world.apply(first)
+    told = [one.event.message for one in world.store.events.read(first.name) if one.event.reason == "MemoryReported"]
+    assert told == ["left 4.00 GiB of its budget to the cache, 65,536 tokens: 2.0 sequences of 32,768"]
+    assert world.plan(first).empty
+
+    def refused(stack: Stack) -> str:
+        change = next(change for change in world.plan(stack).changes if change.ref == CHAT)
+        return change.reasons[0].detail if change.codes[0] == "insufficient_gpu" else ""
+
+    assert refused(served_by_vllm(0.8, 65_536)) == ""
+    assert "maxLength 65536 would fit" in refused(served_by_vllm(0.8, 70_000))
+    assert refused(served_by_vllm(0.9, 70_000)) == "", "a larger budget has room for it"
+    assert "maxLength 16384 would fit" in refused(served_by_vllm(0.68)), "the length that was served is known"
+    world.apply(served_by_vllm(0.8, 70_000))
+    assert world.plan(first).empty, "nothing was stopped"
