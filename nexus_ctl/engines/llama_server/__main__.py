@@ -37,18 +37,23 @@ def main(words: Sequence[str]) -> int:
         return fail("no model given: --model FILE")
     if any(argument.name == "--ctx-size" for argument, _, _ in given) and params.n_ctx == 0:
         params.fit_params_min_ctx = MOST_CONTEXT
-    threading.Thread(target=serve, args=(xllamacpp, params), daemon=True).start()
+    faults: list[str] = []
+    threading.Thread(target=serve, args=(xllamacpp, params, faults), daemon=True).start()
     number = signal.sigwait(ENDING)
+    if faults:  # an ending in order: llama.cpp writes its log in a thread of its own, and its last words say why
+        return fail(faults[0])
     say(f"received {signal.Signals(number).name}, ending")
     os._exit(0)
 
 
-def serve(x: Any, params: Any) -> None:
-    """Loads and serves in native threads; ends the process when that fails."""
+def serve(x: Any, params: Any, faults: list[str]) -> None:
+    """Loads and serves in native threads; a failure is handed over, and wakes the main thread."""
     try:
         server = x.Server(params)
     except Exception as error:
-        os._exit(fail(str(error)))
+        faults.append(str(error))
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+        return
     say(f"model loaded, listening on {server.listening_address}")
     threading.Event().wait()  # the server stops with its last reference
 
