@@ -82,7 +82,8 @@ class _Reading:
     def take(self, line: str) -> None:
         if match := _LINE.search(line):
             kind = _KINDS[match["kind"]]
-            owner = self.reserves if kind is PartKind.COMPUTE else self.whose
+            whose = None if kind is PartKind.ADAPTERS else self.whose
+            owner = self.reserves if kind is PartKind.COMPUTE else whose
             self.found.append((owner, kind, match["place"], match["mib"]))
         elif _RESERVES.search(line):
             self.reserves, self.reserved = None if self.reserved else self.whose, True
@@ -96,7 +97,8 @@ class _Reading:
             self.found.append((self.whose, PartKind.WEIGHTS, self.place, match["mib"]))
         elif _CONTEXT.search(line):
             self.contexts += 1
-            self.whose = self.reserves = PartKind.DRAFT if self.contexts > 1 else self.whose
+            drafts = self.contexts > 1 or self.whose is PartKind.DRAFT
+            self.whose = self.reserves = PartKind.DRAFT if drafts else None
             self.reserved = False
 
     def buffers(self) -> Iterator[Buffer]:

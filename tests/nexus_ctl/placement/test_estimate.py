@@ -308,6 +308,15 @@ def test_a_model_that_drafts_with_its_own_heads_has_a_second_context() -> None:
     assert [buffer.kind for buffer in parse_buffers([*context, *context])] == [PartKind.KV_CACHE, PartKind.DRAFT]
 
 
+def test_a_projector_that_is_loaded_first_keeps_nothing_of_the_model() -> None:
+    lines = LATE.splitlines()
+    at = lines.index("clip_ctx: CLIP using CUDA0 backend")
+    eyes = lines[at : at + 3]
+    found = parse_buffers([lines[1], *eyes, *lines[2:at]])
+    sums = {kind: sum(one.bytes for one in found if one.kind is kind) >> 20 for kind in {one.kind for one in found}}
+    assert (sums[PartKind.PROJECTOR], sums[PartKind.COMPUTE], sums[PartKind.DRAFT]) == (4, 15, 15)
+
+
 def test_what_a_process_holds_teaches_its_overhead(headers: Headers) -> None:
     before = estimate(headers["llama-gqa"], EngineSettings(), ONE)
     parts = before.devices[0].total_bytes - before.devices[0].of(PartKind.OVERHEAD)

@@ -192,7 +192,6 @@ def test_more_room_never_turns_a_replica_away(
         assert not fit(demands[:1], larger).unplaced
 
 
-def test_packing_is_near_the_best_there_is() -> None:
+def test_a_few_demands_are_packed_as_well_as_they_can_be() -> None:
     shares = quality(400)
-    assert shares[0] >= 0.6
-    assert sum(shares) / len(shares) >= 0.97
+    assert shares[0] == 1, "of the bytes that an exact solver places"
