@@ -499,6 +499,21 @@ class RuntimeContract:
         assert (again.state, again.exit) == (ReplicaState.CREATED, None)
         assert list(case.runtime.logs(replica.name)) == []
 
+    def test_sweeping_takes_nothing_from_a_replica_that_is_there(self, case: RuntimeCase) -> None:
+        made = case.replica(*SERVE)
+        case.runtime.create(made)
+        case.runtime.sweep(made.owner.set)
+        case.runtime.sweep("another")
+        for _ in range(2):
+            case.runtime.start(made.name, {})
+            case.answering(made.name)
+            case.runtime.stop(made.name, 5.0)
+            case.runtime.sweep(made.owner.set)
+        case.runtime.remove(made.name)
+        case.runtime.sweep(made.owner.set)
+        case.runtime.sweep(made.owner.set)
+        assert case.runtime.list() == ()
+
     def test_remove_of_a_running_one_is_refused(self, case: RuntimeCase) -> None:
         name = case.run(*SERVE)
         case.answering(name)

@@ -16,8 +16,10 @@ from typing import Any
 import pytest
 
 from controllers.looking import Options
+from nexus_ctl.engines import table as engines
 from nexus_ctl.errors import NexusError
 from nexus_ctl.resources.declared import Stack
+from nexus_ctl.resources.image import LocalImage
 from nexus_ctl.resources.replica import ReplicaState
 from tests.builders import a_deployment, a_model, a_preset, a_resource, a_route, a_stack, the_demo
 from tests.fakes.faults import MODES, Died, Gate
@@ -38,12 +40,19 @@ class Scenario:
     options: Options = field(default_factory=Options)
     serves: bool = False
     arrange: Callable[[FakeWorld], None] = lambda _: None
+    containers: bool = False
 
 
 def _kill_chat(world: FakeWorld) -> None:
     for name, thing in world.runtime.things.items():
         if thing.deployment == "chat":
             world.runtime.kill(name)
+
+
+def _remove_by_hand(world: FakeWorld) -> None:
+    """Their network stays, as it does where the maker of the first was killed right after it had made the network."""
+    for name in list(world.runtime.things):
+        world.runtime.vanish(name)
 
 
 def _adopted(**changes: Any) -> Stack:
@@ -75,6 +84,7 @@ def _behind_a_key() -> Stack:
 
 
 FULL = the_demo()
+IMAGE = engines.launch(a_deployment().spec).image
 KEYED = _behind_a_key()
 ADOPTED = _adopted()
 QUANTIZED = a_stack(a_model(quantize="Q4_K_M"), a_deployment(), a_preset(), a_route(preset="precise"))
@@ -89,6 +99,14 @@ SCENARIOS = (
     Scenario("scale-down", the_demo(replicas=3), the_demo(replicas=1), serves=True),
     Scenario("heal", FULL, FULL, arrange=_kill_chat),
     Scenario("delete", FULL, FULL, Options(delete=frozenset(FULL.resources))),
+    Scenario(
+        "delete-what-somebody-removed",
+        FULL,
+        FULL,
+        Options(delete=frozenset(FULL.resources)),
+        arrange=_remove_by_hand,
+        containers=True,
+    ),
     Scenario(
         "prune",
         a_stack(a_model(), a_deployment(), a_preset(), a_preset("extra"), a_route(preset="precise")),
@@ -121,7 +139,9 @@ SCENARIOS = (
 
 
 def _prepared(scenario: Scenario) -> FakeWorld:
-    world = FakeWorld()
+    world = FakeWorld(containers=scenario.containers)
+    if world.images is not None:
+        world.images.registry[IMAGE] = LocalImage("sha256:" + "a" * 64, 1000)
     offer(world, scenario.after)
     if scenario.before is not None:
         offer(world, scenario.before)
@@ -145,6 +165,8 @@ def _settle(scenario: Scenario, world: FakeWorld) -> None:
 def _check(scenario: Scenario, world: FakeWorld, goal: Mapping[str, Any]) -> None:
     assert world.state() == goal
     assert world.store.journal.unfinished("demo") == ()
+    inhabited = {thing.owner.set for thing in world.runtime.things.values() if thing.owner is not None}
+    assert world.runtime.networks <= inhabited, "a network that nobody is in"
     owners = Counter(
         (thing.owner.kind, thing.owner.name, thing.owner.replica)
         for thing in world.runtime.things.values()

@@ -24,6 +24,7 @@ Knobs, most of them keyed by the Deployment's name (`owner.name`), so that a tes
     reachable        False: every call raises RuntimeUnreachable
     missing_files    host paths that do not exist; `files` gives the others a content
 
+`networks` are those of stacks, by name: made with the first container, gone with the last that is removed by us.
 Counters: `calls` holds (verb, name) of every mutating call in order, `lists` how often the world was listed, `asked`
 how often an engine was asked what it loaded.
 `told` holds every event in order, for tests that hand them on themselves.
@@ -143,6 +144,7 @@ class FakeRuntime:
         self.things: dict[str, Thing] = {}
         self.feeds: list[FakeFeed] = []
         self.adopted: dict[str, str] = {}
+        self.networks: set[str] = set()
         self.told: list[ReplicaEvent] = []
         self._capabilities = capabilities or Capabilities(
             driver="fake", fractional_cpu=True, gpus=False, images=False, adopts=True
@@ -190,6 +192,8 @@ class FakeRuntime:
         thing = Thing(replica.name, self._ids.hex(6), replica.owner, replica.launch, replica.launch.limits)
         if self.things.setdefault(replica.name, thing) is not thing:
             raise NameInUse(f"{replica.name} exists")
+        if self._capabilities.images:
+            self.networks.add(replica.owner.set)
 
     def start(self, name: str, secrets: Mapping[str, str]) -> None:
         self._mutate("start", name)
@@ -222,10 +226,13 @@ class FakeRuntime:
         self._mutate("remove", name)
         if self._thing(name).state is ReplicaState.RUNNING:
             raise Refused(f"{name} is running")
-        del self.things[name]
+        owner = self.things.pop(name).owner
+        if owner is not None:
+            self._leave_network(owner.set)
 
     def sweep(self, set_name: str) -> None:
         self._mutate("sweep", set_name)
+        self._leave_network(set_name)
 
     def adopt(self, name: str, runtime_id: str, owner: Ownership) -> None:
         self._mutate("adopt", name)
@@ -346,6 +353,11 @@ class FakeRuntime:
         return "ok"
 
     # inner workings
+
+    def _leave_network(self, set_name: str) -> None:
+        """The stack's network goes where nobody of it is left."""
+        if set_name not in {thing.owner.set for thing in self.things.values() if thing.owner}:
+            self.networks.discard(set_name)
 
     def _reach(self) -> None:
         if not self.reachable:

@@ -143,6 +143,7 @@ class FakeWorld:
         }
         return {
             "things": things,
+            "networks": set(self.runtime.networks),
             "endpoints": endpoints,
             "presets": dict(table.presets),
             "routes": dict(table.routes),
