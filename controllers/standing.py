@@ -40,7 +40,7 @@ def standing(
     spec, devices = deployment.spec, world.gpus(living).devices.devices
     artifacts = [scene.models.get(name, ObservedModel()).artifact for name in set(models_of(spec).values())]
     size = sum(one.size_bytes for one in artifacts if one is not None)
-    found = headers(world, scene, spec)
+    found = headers(world, scene, spec).found
     told = {index: as_placed(spec, one, devices, found, size) for index, one in placed.items()}
     return {index: one for index, one in told.items() if one is not None}
 

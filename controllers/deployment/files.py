@@ -7,6 +7,7 @@ rule: what cannot be read is left out; the Model's own plan says what is wrong w
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from controllers.base import Scene
 from nexus_ctl.engines import table as engines
@@ -23,20 +24,37 @@ from nexus_ctl.resources.launch import meant
 from nexus_ctl.resources.observed import ObservedDeployment, ObservedModel
 from nexus_ctl.resources.weights import GgufHeader
 
+NOT_GGUF = "not-gguf"
+"""The code by which the artifacts' port says so."""
 
-def headers(world: World, scene: Scene, spec: DeploymentSpec) -> Mapping[str, GgufHeader]:
-    """By the path of the reference: `spec.model`, `spec.engine.llamaCpp.draft.model`."""
+
+@dataclass(frozen=True, slots=True)
+class Headers:
+    """What a deployment's files say, by the path of the reference: `spec.model`, `spec.engine.llamaCpp.draft.model`."""
+
+    found: Mapping[str, GgufHeader]
+    no_gguf: Mapping[str, str]
+    """Files of an engine that takes GGUF alone which are something else."""
+
+
+def headers(world: World, scene: Scene, spec: DeploymentSpec) -> Headers:
+    """Of each file that the spec refers to."""
     engine = spec.engine.llama_cpp
     files = {SERVED: (spec.model, engine.file if engine is not None else None)}
     if engine is not None:
         files |= {f"{PATH}.{one.path}.model": (one.mount.model, one.mount.file) for one in companions(engine)}
-    found = {}
+    found, others = {}, {}
     for path, (name, file) in files.items():
         request = scene.models.get(name, ObservedModel()).request
-        header = _header(world, request, file or "") if request is not None else None
+        try:
+            header = _header(world, request, file or "") if request is not None else None
+        except ActionError as error:
+            if error.code == NOT_GGUF and engine is not None:
+                others[path] = f"Model/{name}: {error.detail}"
+            continue
         if header is not None:
             found[path] = header
-    return found
+    return Headers(found, others)
 
 
 def known_headers(observed: ObservedDeployment) -> Mapping[str, GgufHeader]:
@@ -46,15 +64,15 @@ def known_headers(observed: ObservedDeployment) -> Mapping[str, GgufHeader]:
 
 def _header(world: World, request: Request, file: str) -> GgufHeader | None:
     token = request.source.token
-    try:
-        return world.artifacts.header(request, world.secret(token.value_from) if token is not None else None, file)
-    except ActionError:
-        return None
+    return world.artifacts.header(request, world.secret(token.value_from) if token is not None else None, file)
 
 
 def wrong_files(desired: Resource[DeploymentSpec], observed: ObservedDeployment, scene: Scene) -> list[Reason]:
     """Where it is not clear which file is meant, and files that do not go together."""
-    reasons = []
+    reasons = [
+        Reason("file_says_otherwise", path, detail=f"{why}; llama.cpp serves GGUF files alone: name one, or convert it")
+        for path, why in observed.no_gguf.items()
+    ]
     for mount in scene.launches[desired.ref].mounts:
         artifact = scene.models.get(mount.model, ObservedModel()).artifact
         try:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from controllers.base import Scene, Sighting
-from controllers.deployment.files import headers
+from controllers.deployment.files import Headers, headers
 from controllers.make import KIND, incoming, probe_of
 from controllers.renaming import former_names
 from nexus_ctl.engines import table as engines
@@ -98,7 +98,15 @@ def _with_secrets(
     running = {view.replica.name for view in seen.replicas if view.replica.state is ReplicaState.RUNNING}
     wanted = {new.name for new in incoming(resource, observed, scene)}
     taken = frozenset(name for name in wanted - ours if world.runtime.inspect(name) is not None)
-    found = dict(headers(world, scene, resource.spec)) if wanted - running else {}
+    told = headers(world, scene, resource.spec) if wanted - running else Headers({}, {})
+    beside = {path: header for path, header in told.found.items() if path != SERVED}
     name = resource.metadata.annotations.get(ADOPT)
     adoptable = world.runtime.candidate(name) if name and not ours else None
-    return replace(observed, adoptable=adoptable, in_the_way=taken, header=found.pop(SERVED, None), beside=found)
+    return replace(
+        observed,
+        adoptable=adoptable,
+        in_the_way=taken,
+        header=told.found.get(SERVED),
+        beside=beside,
+        no_gguf=told.no_gguf,
+    )

@@ -21,7 +21,8 @@ from nexus_ctl.artifacts.address import display
 from nexus_ctl.artifacts.build_lock import against_lock, build_entry, build_key, hold_inputs, pinned_note
 from nexus_ctl.artifacts.collect import drop_unpinned, garbage
 from nexus_ctl.artifacts.disk import free_bytes, give_name, locked
-from nexus_ctl.artifacts.gguf_header import header_of
+from nexus_ctl.artifacts.gguf_header import claimed_header
+from nexus_ctl.artifacts.header_window import NotGguf
 from nexus_ctl.artifacts.locking import content_of, delivered, hold, is_locked, prove, stated
 from nexus_ctl.artifacts.memo import Memo, has_blob
 from nexus_ctl.artifacts.partial import Partial
@@ -123,7 +124,7 @@ class Cache:
         """See the port. A member of a wheel is compressed, so its header is known only once it is here."""
         artifact = self.find(request)
         if artifact is not None:
-            return header_of(artifact, file)
+            return claimed_header(artifact, file)
         if request.steps:
             return self._predicted(request, token)
         if request.source.path is not None or request.source.pypi is not None:
@@ -141,6 +142,8 @@ class Cache:
             urls = [part.url for part in meant]
             shelf, digests = Shelf(self.layout.hub), [part.sha256 for part in meant]
             return remembered(shelf, digests, lambda: read_urls(urls, self._means, parcel.token)).header
+        except NotGguf:
+            raise
         except (ActionError, ValueError):
             return None
 

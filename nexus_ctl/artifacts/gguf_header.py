@@ -16,7 +16,7 @@ from pathlib import Path
 from struct import Struct
 from typing import Any
 
-from nexus_ctl.artifacts.header_window import LIMITS, BadHeader, Limits, Read, Window
+from nexus_ctl.artifacts.header_window import LIMITS, BadHeader, Limits, NotGguf, Read, Window
 from nexus_ctl.resources.artifact import Artifact
 from nexus_ctl.resources.launch import chosen
 from nexus_ctl.resources.weights import GGML_TYPES, Counted, GgufHeader, Scalar, Tensor, Value, merge_shards
@@ -182,7 +182,17 @@ def header_of(artifact: Artifact, file: str = "") -> GgufHeader | None:
     None for a file that is no GGUF, or a broken one, and where it is not clear which is meant.
     """
     try:
+        return claimed_header(artifact, file)
+    except NotGguf:
+        return None
+
+
+def claimed_header(artifact: Artifact, file: str = "") -> GgufHeader | None:
+    """The same, but raises NotGguf for a file that is clearly something else."""
+    try:
         return read_file(Path(chosen(artifact.files or (artifact.path,), file)[0])).header
+    except NotGguf:
+        raise
     except (BadHeader, OSError, ValueError):
         return None
 
@@ -214,7 +224,7 @@ def _read_one(path: Path, limits: Limits) -> HeaderRead:
 def _magic(cursor: Window, parser: _Parser) -> None:
     magic = cursor.take(4)
     if magic != b"GGUF":
-        raise BadHeader(f"the file begins with {magic!r}, not with GGUF's mark")
+        raise NotGguf(f"the file begins with {magic.decode('latin-1')!r}, not with GGUF's mark")
     version = parser.number(_U32)
     if version & 0xFFFF == 0:
         raise BadHeader("the file is big-endian; only little-endian files can be served")

@@ -23,6 +23,13 @@ class BadHeader(Terminal):
     summary = "the model file's header cannot be used"
 
 
+class NotGguf(BadHeader):
+    """The file does not even claim to be a GGUF."""
+
+    code = "not-gguf"
+    summary = "the model file is no GGUF"
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What a header may ask for. The largest real ones (a vocabulary of 262,144 with merges) stay below a third."""

@@ -43,8 +43,8 @@ class Artifacts(Protocol):
         """The model's header: from disk where the file is here, else by a few range requests, before any download.
 
         Of what is yet to be built, the header that it will have. `file` says which of several files is meant. None
-        where there is none to be had: not a GGUF, an unclear choice, a source without ranges, or one that does not
-        answer.
+        where there is none to be had: an unclear choice, a header that breaks the rules, a source without ranges, or
+        one that does not answer. Raises Terminal (`not-gguf`) for a file that is something else.
         """
         ...
 

@@ -113,6 +113,8 @@ class ObservedDeployment:
     """Of the model's file, read only where a replica is to be made."""
     beside: Mapping[str, GgufHeader] = field(default_factory=dict)
     """Of the files that come along (draft, adapters, projector), by the path of the reference."""
+    no_gguf: Mapping[str, str] = field(default_factory=dict)
+    """Files that this engine cannot read, by the path of the reference: what they are instead."""
 
 
 @dataclass(frozen=True, slots=True)

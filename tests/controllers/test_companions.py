@@ -170,6 +170,20 @@ def test_files_that_do_not_go_together_stop_nothing_and_start_nothing(world: Fak
     assert replica(world) == before
 
 
+def test_what_is_no_gguf_is_never_given_to_llama_cpp(world: FakeWorld, tmp_path: Path) -> None:
+    """A stop-first exchange would make a gap for an engine that cannot load it."""
+    give_headers(world, {"smol": write(TINY["llama-gqa"], tmp_path / "smol.gguf")})
+    world.apply(the_stack({"contextSize": 2048}))
+    before = replica(world)
+    world.artifacts.junk = set(world.artifacts.headers)
+    blocked = change_of(world, the_stack({"contextSize": 4096}))
+    assert (blocked.verb, blocked.codes) == (Verb.BLOCKED, ("file_says_otherwise",))
+    assert blocked.reasons[0].path == "spec.model"
+    assert "begins with 'root'" in blocked.reasons[0].detail
+    world.apply(the_stack({"contextSize": 4096}))
+    assert replica(world) == before
+
+
 def test_a_context_beyond_the_training_is_said(world: FakeWorld, tmp_path: Path) -> None:
     give_headers(world, {"smol": write(TINY["llama-gqa"], tmp_path / "smol.gguf")})
     [note] = [note for note in change_of(world, the_stack({"contextSize": 65_536})).notes if "warning" in note]

@@ -40,6 +40,8 @@ class FakeArtifacts:
         self.delivered: dict[str, Artifact] = {}
         self.partials: dict[str, int] = {}
         self.headers: dict[str, GgufHeader] = {}
+        self.junk: set[str] = set()
+        """Keys of files that are no GGUF."""
         self.pinned: dict[tuple[str, str, str], Pin] = {}
         self.fail_next: list[ActionError] = []
         self.cut_next: int | None = None
@@ -100,6 +102,8 @@ class FakeArtifacts:
         return Offer(identity, there.size_bytes, there.origin)
 
     def header(self, request: Request, token: str | None = None, file: str = "") -> GgufHeader | None:
+        if request.key in self.junk:
+            raise Terminal("the file begins with 'root', not with GGUF's mark", code="not-gguf")
         return self.headers.get(request.key)
 
     def partial_bytes(self, request: Request) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from nexus_ctl.artifacts.gguf_header import read_file
+from nexus_ctl.artifacts.header_window import NotGguf
 from nexus_ctl.resources.artifact import Request
 from nexus_ctl.resources.model import Source
 from tests.fakes.gguf_models import TINY, write
@@ -37,7 +38,18 @@ def test_afterwards_nobody_is_asked(bench: Bench, origin: HttpOrigin, model: Pat
 
 
 def test_where_there_is_no_header_there_is_none(bench: Bench, origin: HttpOrigin, tmp_path: Path) -> None:
-    origin.put("/model.gguf", b"not a model at all" * 1000)
+    origin.put("/model.gguf", b"GGUF and then nothing that belongs there" * 1000)
     assert bench.cache.header(bench.url()) is None
     assert bench.cache.header(bench.url("/missing.gguf")) is None
     assert bench.cache.header(Request(Source(path=str(tmp_path / "nowhere.gguf")))) is None
+
+
+def test_what_is_something_else_is_said_to_be(bench: Bench, origin: HttpOrigin, tmp_path: Path) -> None:
+    """Before a byte of it is fetched, and of a file of this machine."""
+    junk = b"root:x:0:0:root" * 1000
+    origin.put("/model.gguf", junk)
+    (tmp_path / "here.gguf").write_bytes(junk)
+    for request in (bench.url(), Request(Source(path=str(tmp_path / "here.gguf")))):
+        with pytest.raises(NotGguf, match="begins with 'root'"):
+            bench.cache.header(request)
+    assert bench.files("blobs") == []
