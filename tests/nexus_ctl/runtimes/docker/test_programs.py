@@ -129,7 +129,7 @@ def test_a_container_of_somebody_else_that_bears_its_name_is_left_alone(
     programs: DockerPrograms, tiny_image: str, tmp_path: Path, docker_api: docker.APIClient
 ) -> None:
     work = job(programs, tiny_image, tmp_path, "echo done > /out/done")
-    theirs = docker_api.create_container(tiny_image, ["sleep", "300"], name=work.name)["Id"]
+    theirs = docker_api.create_container(tiny_image, ["serve", "0.0.0.0", "80"], name=work.name)["Id"]
     docker_api.start(theirs)
     with pytest.raises(NameInUse, match=work.name):
         programs.run(work, nothing)
