@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,22 @@ def eventually(check: Callable[[], Any], what: str) -> Any:
             return found
         time.sleep(0.05)
     return pytest.fail(f"never came true: {what}")
+
+
+@contextmanager
+def keeping(set_name: str, daemon: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
+    """`nexusctl serve` beside the test; stopped politely at the end, unless the test has ended it."""
+    assert daemon.stderr is not None
+    assert f"keeping set {set_name}" in daemon.stderr.readline()
+    try:
+        yield daemon
+        if daemon.returncode is None:  # one that ended by itself is told by its code
+            daemon.send_signal(signal.SIGTERM)
+            said = daemon.communicate(timeout=60)
+            assert daemon.returncode == 0, said
+    finally:
+        daemon.kill()
+        daemon.communicate()
 
 
 @dataclass

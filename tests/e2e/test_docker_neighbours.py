@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -18,7 +17,7 @@ import docker
 import pytest
 import yaml
 
-from tests.e2e.conftest import eventually, free_port
+from tests.e2e.conftest import eventually, free_port, keeping
 from tests.fixtures.mortal import MOMENTS, Mortal
 from tests.fixtures.private_engine import Engine
 
@@ -53,22 +52,11 @@ class Install:
         ]
         (self.folder / file).write_text(yaml.safe_dump_all(texts))
 
-    @contextmanager
-    def daemon(self, *words: str) -> Iterator[None]:
-        """A command that runs until it is asked to end."""
+    def popen(self, *words: str) -> subprocess.Popen[str]:
+        """Start a command and leave it running."""
         program = str(Path(sys.executable).with_name("nexusctl"))
         environ = {**os.environ, **self.environ}
-        with subprocess.Popen(
-            [program, *words], cwd=self.folder, env=environ, stderr=subprocess.PIPE, text=True
-        ) as one:
-            assert one.stderr is not None
-            assert "keeping set" in one.stderr.readline()
-            try:
-                yield
-            finally:
-                one.send_signal(signal.SIGTERM)
-                _, told = one.communicate(timeout=60)
-            assert one.returncode == 0, told
+        return subprocess.Popen([program, *words], cwd=self.folder, env=environ, stderr=subprocess.PIPE, text=True)
 
     def run(self, *words: str, code: int = 0) -> str:
         assert self.mortal.run(*words) == code, self.mortal.output
@@ -189,8 +177,8 @@ def test_each_stack_of_a_folder_has_its_daemon_and_commands_take_turns_with_both
         for name, file in files.items():
             install.declare(name, *serving(tiny_image), file=file)
             install.run("apply", "--yes", "-f", file)
-        for file in files.values():
-            stack.enter_context(install.daemon("serve", "-f", file, "--resync", "2s"))
+        for name, file in files.items():
+            stack.enter_context(keeping(name, install.popen("serve", "-f", file, "--resync", "2s")))
         before = lives(docker_api)
         for id_ in before:
             docker_api.kill(id_)

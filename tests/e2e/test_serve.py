@@ -5,34 +5,21 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import docker
 import openai
 import pytest
 
-from tests.e2e.conftest import Workspace, eventually
+from tests.e2e.conftest import Workspace, eventually, keeping
 from tests.fixtures.private_engine import Engine
 
 pytestmark = pytest.mark.e2e
 
 
-@contextmanager
-def serving(workspace: Workspace) -> Iterator[subprocess.Popen[str]]:
-    """`nexusctl serve` beside the test; stopped politely at the end, unless the test has ended it."""
-    daemon = workspace.popen("serve", "--resync", "5s")
-    assert daemon.stderr is not None
-    assert "keeping set e2e" in daemon.stderr.readline()
-    try:
-        yield daemon
-        if daemon.poll() is None:
-            daemon.send_signal(signal.SIGTERM)
-            daemon.wait(60)
-            assert daemon.returncode == 0
-    finally:
-        daemon.kill()
-        daemon.communicate()
+def serving(workspace: Workspace) -> AbstractContextManager[subprocess.Popen[str]]:
+    return keeping("e2e", workspace.popen("serve", "--resync", "5s"))
 
 
 def answers(workspace: Workspace) -> bool:

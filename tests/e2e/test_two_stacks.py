@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,12 @@ import openai
 import pytest
 import yaml
 
-from tests.e2e.conftest import Done, Workspace, eventually, free_port
+from tests.e2e.conftest import Done, Workspace, eventually, free_port, keeping
 
 pytestmark = pytest.mark.e2e
 
 BOTH = ("--lock-timeout", "60s")
+SERVE = ("serve", "--resync", "5s")
 
 
 class Second:
@@ -82,21 +82,6 @@ def settled(workspace: Workspace, other: Second) -> None:
     assert answers(other.port)
 
 
-@contextmanager
-def serving(workspace: Workspace, *words: str) -> Iterator[subprocess.Popen[str]]:
-    daemon = workspace.popen("serve", "--resync", "5s", *words)
-    assert daemon.stderr is not None
-    assert "keeping set" in daemon.stderr.readline()
-    try:
-        yield daemon
-        daemon.send_signal(signal.SIGTERM)
-        daemon.wait(60)
-        assert daemon.returncode == 0
-    finally:
-        daemon.kill()
-        daemon.communicate()
-
-
 def test_commands_and_daemons_of_both_take_turns(workspace: Workspace, other: Second) -> None:
     together = [workspace.popen("apply", "--yes", *BOTH), workspace.popen("apply", "--yes", *BOTH, "-f", "other.yaml")]
     said = [process.communicate(timeout=180) for process in together]
@@ -107,8 +92,8 @@ def test_commands_and_daemons_of_both_take_turns(workspace: Workspace, other: Se
         assert "other-" not in workspace.ok(command, *words).out, command
         assert "e2e-" not in other.ok(command, *words).out, command
     with ExitStack() as daemons:
-        daemons.enter_context(serving(workspace))
-        daemons.enter_context(serving(workspace, "-f", "other.yaml"))
+        daemons.enter_context(keeping("e2e", workspace.popen(*SERVE)))
+        daemons.enter_context(keeping("other", workspace.popen(*SERVE, "-f", "other.yaml")))
         before = pids(workspace.folder)
         for name, pid in before.items():
             if "chat" in name:

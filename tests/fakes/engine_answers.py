@@ -1,23 +1,19 @@
 """The real llama.cpp server, asked what it computes: tokens of texts, and the distribution of the next token.
 
-One helper process imports the engine once and forks for each model, so that a model costs tens of milliseconds and an
-abort inside the engine costs one answer. Run as a program it is that helper: JSON lines in, JSON lines out.
+Run as a program it is the helper of `forked_engine`.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
-import tempfile
 import urllib.request
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-_ROOT = Path(__file__).resolve().parents[2]
+from tests.fakes.forked_engine import answers_of, serve_lines
 
 
 @dataclass(frozen=True)
@@ -47,17 +43,7 @@ class Answers:
 def ask(questions: Iterable[Question]) -> list[Answers]:
     """Ask each, one after the other. Raises AssertionError with the engine's log where it fails."""
     lines = [json.dumps(asdict(one), default=str) for one in questions]
-    helper = subprocess.run(
-        [sys.executable, "-m", "tests.fakes.engine_answers"],
-        input="\n".join(lines),
-        capture_output=True,
-        text=True,
-        cwd=_ROOT,
-        timeout=60 + 10 * len(lines),
-        check=True,
-    )
-    found = [json.loads(line) for line in helper.stdout.splitlines()]
-    assert len(found) == len(lines), helper.stderr
+    found = answers_of("tests.fakes.engine_answers", lines, seconds_each=10)
     assert all("error" not in one for one in found), found
     return [Answers(**one) for one in found]
 
@@ -66,9 +52,6 @@ def _serve(asked: dict[str, Any], log: str) -> None:
     """In the forked child: load, ask, write the answers."""
     import xllamacpp
 
-    out = os.open(log, os.O_WRONLY | os.O_APPEND)
-    os.dup2(out, 1)
-    os.dup2(out, 2)
     params = xllamacpp.CommonParams()
     params.model.path, params.n_ctx, params.n_parallel = asked["path"], asked["context"], 1
     params.cache_type_k = params.cache_type_v = type(params.cache_type_k)(0)
@@ -100,25 +83,11 @@ def _serve(asked: dict[str, Any], log: str) -> None:
     os._exit(0)
 
 
-def _help() -> None:
-    import xllamacpp  # noqa: F401  # imported before the first fork, so that each start is cheap
-
-    with tempfile.TemporaryDirectory() as directory:
-        for number, line in enumerate(sys.stdin):
-            log = Path(directory, str(number))
-            log.touch()
-            child = os.fork()
-            if not child:
-                try:
-                    _serve(json.loads(line), str(log))
-                finally:
-                    os._exit(1)
-            os.waitpid(child, 0)
-            answer, said = Path(f"{log}.found"), log.read_text(errors="replace")
-            found = json.loads(answer.read_text()) if answer.exists() else {"error": said[-3000:]}
-            sys.stdout.write(json.dumps(found | {"log": said}) + "\n")
-            sys.stdout.flush()
+def _answer(log: Path, ok: bool) -> dict[str, Any]:
+    answer, said = Path(f"{log}.found"), log.read_text(errors="replace")
+    found = json.loads(answer.read_text()) if answer.exists() else {"error": said[-3000:]}
+    return {**found, "log": said}
 
 
 if __name__ == "__main__":
-    _help()
+    serve_lines(_serve, _answer)

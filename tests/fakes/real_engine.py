@@ -1,17 +1,12 @@
 """The real llama.cpp server, started for its own report of memory: what its log says of every buffer.
 
-One helper process imports the engine once and forks for every start, so that a start costs tens of milliseconds and
-an abort inside the engine costs one answer. Nothing is served; the child ends as soon as the server listens.
-Run as a program it is that helper: JSON lines in, JSON lines out.
+Nothing is served; the child ends as soon as the server listens. Run as a program it is the helper of `forked_engine`.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,9 +16,9 @@ from typing import Any
 from nexus_ctl.engines.llama_server.command_line import fill, read
 from nexus_ctl.placement.report import Buffer, parse_buffers
 from nexus_ctl.resources.memory import EngineSettings
+from tests.fakes.forked_engine import answers_of, serve_lines
 
 _LAST_LINE = b"listening on"
-_ROOT = Path(__file__).resolve().parents[2]
 _GGML_TYPE = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "iq4_nl": 20, "bf16": 30}
 
 
@@ -45,20 +40,9 @@ def start_all(
         json.dumps({"path": str(path), "params": _params(settings), "words": list(*words)})
         for path, settings, *words in wanted
     ]
-    helper = subprocess.run(
-        [sys.executable, "-m", "tests.fakes.real_engine"],
-        input="\n".join(lines),
-        capture_output=True,
-        text=True,
-        cwd=_ROOT,
-        timeout=60 + 5 * len(lines),
-        check=True,
-    )
-    answers = [json.loads(line) for line in helper.stdout.splitlines()]
-    assert len(answers) == len(lines), helper.stderr
     return [
         Started(answer["ok"], parse_buffers(answer["log"].splitlines()), answer["private"], answer["log"])
-        for answer in answers
+        for answer in answers_of("tests.fakes.real_engine", lines, seconds_each=5)
     ]
 
 
@@ -83,9 +67,6 @@ def _serve_one(request: dict[str, Any], log: str) -> None:
     """In the forked child: load, note the memory, end without unwinding. Never returns."""
     import xllamacpp
 
-    out = os.open(log, os.O_WRONLY | os.O_APPEND)
-    os.dup2(out, 1)
-    os.dup2(out, 2)
     params = xllamacpp.CommonParams()
     params.model.path = request["path"]
     enums = {
@@ -106,29 +87,14 @@ def _serve_one(request: dict[str, Any], log: str) -> None:
     os._exit(0 if server.listening_address else 1)
 
 
-def _help() -> None:
-    import xllamacpp  # noqa: F401  # imported before the first fork, so that each start is cheap
-
-    with tempfile.TemporaryDirectory() as directory:
-        for number, line in enumerate(sys.stdin):
-            log = Path(directory, str(number))
-            log.touch()
-            child = os.fork()
-            if not child:
-                try:
-                    _serve_one(json.loads(line), str(log))
-                finally:
-                    os._exit(1)
-            status = os.waitpid(child, 0)[1]
-            private = Path(f"{log}.private")
-            answer = {
-                "ok": status == 0,
-                "log": log.read_text(errors="replace"),
-                "private": int(private.read_text()) if private.exists() else 0,
-            }
-            sys.stdout.write(json.dumps(answer) + "\n")
-            sys.stdout.flush()
+def _answer(log: Path, ok: bool) -> dict[str, Any]:
+    private = Path(f"{log}.private")
+    return {
+        "ok": ok,
+        "log": log.read_text(errors="replace"),
+        "private": int(private.read_text()) if private.exists() else 0,
+    }
 
 
 if __name__ == "__main__":
-    _help()
+    serve_lines(_serve_one, _answer)
