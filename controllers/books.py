@@ -103,8 +103,13 @@ def forget(session: Session, objects: tuple[ObjectResult, ...]) -> None:
             session.store.objects.forget(session.scene.set, item.ref)
 
 
-def write_status(session: Session, after: Look, assessed: Mapping[Ref, Assessment]) -> None:
-    stored = {item.ref: item for item in session.store.objects.all(session.scene.set)}
+def held(session: Session) -> Mapping[Ref, StoredObject]:
+    """What the store holds of this set by now."""
+    return {item.ref: item for item in session.store.objects.all(session.scene.set)}
+
+
+def write_status(session: Session, assessed: Mapping[Ref, Assessment], stored: Mapping[Ref, StoredObject]) -> None:
+    """Conditions, lifecycle and columns, of the objects where one of them differs."""
     now, differing = session.clock.now(), []
     for ref, assessment in assessed.items():
         item = stored.get(ref)

@@ -76,9 +76,9 @@ def carry_out(
     after = see(session, stack, Options())
     assessed = assess(after)
     healing.remember(session.store, session.world, after)
-    books.write_status(session, after, assessed)
+    stored = books.held(session)
+    books.write_status(session, assessed, stored)
     books.learn(session, after)
-    stored = {item.ref: item for item in session.store.objects.all(session.scene.set)}
     books.tell(session, objects, outcomes, stored)
     books.mark(session, objects, stored, fresh, assessed)
     return Result(plan, outcomes, objects, assessed)
@@ -88,7 +88,7 @@ def settle(session: Session, seen: Look) -> None:
     """Write down what a look found where nothing is to be done; nothing is written where nothing differs."""
     healing.remember(session.store, session.world, seen)
     healing.trust(session.store, seen)
-    books.write_status(session, seen, assess(seen))
+    books.write_status(session, assess(seen), books.held(session))
 
 
 def _walk(

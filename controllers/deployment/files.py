@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from controllers.base import Scene
+from nexus_ctl.artifacts.header_window import NotGguf
 from nexus_ctl.engines import table as engines
 from nexus_ctl.engines.llama_cpp_companions import companions
 from nexus_ctl.engines.llama_cpp_fields import PATH
@@ -23,9 +24,6 @@ from nexus_ctl.resources.envelope import Resource
 from nexus_ctl.resources.launch import meant
 from nexus_ctl.resources.observed import ObservedDeployment, ObservedModel
 from nexus_ctl.resources.weights import GgufHeader
-
-NOT_GGUF = "not-gguf"
-"""The code by which the artifacts' port says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +46,11 @@ def headers(world: World, scene: Scene, spec: DeploymentSpec) -> Headers:
         request = scene.models.get(name, ObservedModel()).request
         try:
             header = _header(world, request, file or "") if request is not None else None
-        except ActionError as error:
-            if error.code == NOT_GGUF and engine is not None:
+        except NotGguf as error:
+            if engine is not None:
                 others[path] = f"Model/{name}: {error.detail}"
+            continue
+        except ActionError:
             continue
         if header is not None:
             found[path] = header

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from nexus_ctl.artifacts.build_lock import against_lock, build_entry, build_key, hold_inputs, pinned_note, unlike
+from nexus_ctl.artifacts.header_window import NotGguf
 from nexus_ctl.errors import ActionError, IntegrityError, Retryable, Terminal
 from nexus_ctl.resources.artifact import (
     HEADROOM_BYTES,
@@ -103,7 +104,7 @@ class FakeArtifacts:
 
     def header(self, request: Request, token: str | None = None, file: str = "") -> GgufHeader | None:
         if request.key in self.junk:
-            raise Terminal("the file begins with 'root', not with GGUF's mark", code="not-gguf")
+            raise NotGguf("the file begins with 'root', not with GGUF's mark")
         return self.headers.get(request.key)
 
     def partial_bytes(self, request: Request) -> int:
