@@ -7,6 +7,7 @@ so the engine is asked for everybody's containers, and whose each is, is found o
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -63,7 +64,8 @@ class DockerFeed:
         return self._is_adopted(actor["Attributes"].get("name", ""), actor["ID"])
 
     def close(self) -> None:
-        self._stream.close()
+        with contextlib.suppress(OSError, AttributeError):  # the reader takes the same socket apart when it ends
+            self._stream.close()
         self._api.close()
 
 

@@ -17,6 +17,8 @@ import pytest
 
 from nexus_ctl.errors import NexusError, NotFound, RuntimeUnreachable
 from nexus_ctl.resources.replica import Replica, ReplicaState
+from nexus_ctl.runtimes.docker.address import find
+from nexus_ctl.runtimes.docker.events import DockerFeed
 from nexus_ctl.runtimes.docker.runtime import DockerRuntime
 from nexus_ctl.runtimes.watch import Relist, ReplicaEvent
 from tests.contracts.runtime_suite import until
@@ -158,6 +160,29 @@ def test_a_watch_outlives_the_engine(other_engine: Engine, runtime: DockerRuntim
     assert any(isinstance(n, ReplicaEvent) and n.action == "destroy" for n in notices)
     watch.close()
     assert list(notices) == []
+
+
+def test_a_feed_is_closed_while_it_ends(other_engine: Engine, instance: str) -> None:
+    for index in range(600):
+        feed = DockerFeed(find(other_engine.url), instance, 0, lambda _id: None)
+        failures: list[BaseException] = []
+        reader = threading.Thread(target=read_out, args=(feed, failures))
+        reader.start()
+        feed.close()
+        for _ in range(index):  # so that the reader's own end falls into the second close now and then
+            pass
+        feed.close()
+        reader.join(10)
+        assert not reader.is_alive()
+        assert failures == []
+
+
+def read_out(feed: DockerFeed, failures: list[BaseException]) -> None:
+    """Read to the end; what is raised is for the caller."""
+    try:
+        list(feed)
+    except BaseException as error:
+        failures.append(error)
 
 
 def test_processes_that_the_engine_forgot_are_named(
