@@ -107,6 +107,26 @@ def converged(runtime: DockerRuntime, replica: Replica) -> bool:
     return True
 
 
+def test_an_engine_that_lost_its_networks(
+    other_engine: Engine, runtime: DockerRuntime, instance: str, image: str
+) -> None:
+    """As 20.10 loses them, killed while it removes one: it panics at every start until they are gone."""
+    one = make_replica(instance, image)
+    converge(runtime, one)
+    networks = f"{other_engine.run_dir}/state/data/network/files/local-kv.db"
+    panic = (
+        f"[ ! -e {networks} ] || {{ echo 'github.com/docker/libnetwork.(*controller).reservePools(0x56)'; exit 2; }}"
+    )
+    real = 'PATH=$(echo "$PATH" | cut -d: -f2-)\nexec dockerd "$@"'
+    other_engine.add_program("dockerd", f"#!/bin/sh\n{panic}\n{real}\n")
+    other_engine.restart(signal.SIGKILL)
+    until(lambda: converged(runtime, one))
+    seen = runtime.inspect(one.name)
+    assert seen is not None
+    assert seen.state is ReplicaState.RUNNING
+    assert len(runtime.api.networks(filters={"label": "nexusctl/managed-by=nexusctl"})) == 1
+
+
 def test_while_it_is_down_everything_says_so_and_later_goes_on(
     other_engine: Engine, runtime: DockerRuntime, instance: str, image: str
 ) -> None:
