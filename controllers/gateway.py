@@ -49,10 +49,7 @@ def observe(
 ) -> Mapping[Ref, ObservedGateway]:
     """The gateway's processes, the running ones probed."""
     ours = [r for r in sighting.host_replicas if r.owner and (r.owner.set, r.owner.kind) == (scene.set, KIND)]
-    views = tuple(
-        ReplicaView(r, world.prober.look(r.address, PROBE) if r.state is ReplicaState.RUNNING else Health.DOWN)
-        for r in ours
-    )
+    views = tuple(ReplicaView(r, world.prober.look(r.address, PROBE) if _listens(r) else Health.DOWN) for r in ours)
     former = frozenset(r.name for r in ours if r.owner is not None and r.name != _name(r.owner))
     astray = former if former and not world.routing.has_shared() else frozenset()
     found = {}
@@ -63,6 +60,10 @@ def observe(
         rival = _rival(world, sighting, views, desired[ref].spec.listen) if ref in desired else ""
         found[ref] = ObservedGateway(views, in_the_way, rival, astray)
     return found
+
+
+def _listens(replica: ObservedReplica) -> bool:
+    return replica.state is ReplicaState.RUNNING and not replica.paused
 
 
 def _rival(world: World, sighting: Sighting, ours: tuple[ReplicaView, ...], listen: str) -> str:

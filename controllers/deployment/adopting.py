@@ -43,7 +43,9 @@ def why_not(desired: Resource[DeploymentSpec], observed: ObservedDeployment, sce
     if there.owner is not None:
         return f"{name} belongs to {there.owner.kind}/{there.owner.name} of the stack {there.owner.set}"
     if there.state is not ReplicaState.RUNNING:
-        return f"{name} does not run ({there.exit or there.state}); start it, or leave the annotation out"
+        return f"{name} does not run ({there.condition}); start it, or leave the annotation out"
+    if there.paused:
+        return f"{name} is paused; let it go on (docker unpause {name}), or leave the annotation out"
     if found.refused:
         return f"{name} cannot be taken over: {found.refused}"
     if not there.address:

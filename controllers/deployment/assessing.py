@@ -95,4 +95,5 @@ def _counted(type_: str, have: int, wanted: int, reason: str, observed: Observed
         return Condition(type_, "True", "AllReplicas", f"{have} of {wanted}")
     exits = [(view.replica.name, view.replica.exit) for view in observed.replicas if view.replica.exit is not None]
     ended = [f"{name} {how}" + (f": {how.error}" if how.error else "") for name, how in exits]
+    ended += [f"{view.replica.name} is paused" for view in observed.replicas if view.replica.paused]
     return Condition(type_, "False", reason, "; ".join([f"{have} of {wanted}", *ended, *more]))

@@ -48,7 +48,7 @@ def observe(
     keys = world.keys.all()
 
     def view(replica: Any) -> ReplicaView:
-        if replica.state is not ReplicaState.RUNNING or not replica.address:
+        if replica.state is not ReplicaState.RUNNING or replica.paused or not replica.address:
             return ReplicaView(replica)
         spec = specs.get(replica.owner.name)
         probe = probe_of(spec) if spec is not None else ReadyProbe()

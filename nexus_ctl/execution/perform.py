@@ -32,6 +32,7 @@ from nexus_ctl.planning.action import (
     PutRoute,
     QuantizeModel,
     RemoveReplica,
+    ResumeReplica,
     StartReplica,
     StopReplica,
     Sweep,
@@ -70,6 +71,8 @@ def perform(action: Action, ref: Ref, world: World, progress: ProgressSink) -> N
             _start(action, runtime, world)
         case StopReplica():
             _unless_gone(lambda: runtime.stop(action.name, action.grace_seconds))
+        case ResumeReplica():
+            runtime.resume(action.name)
         case RemoveReplica():
             if world.keys.of(action.name):  # first: a run that dies in between still finds the replica
                 world.keys.drop(action.name)
@@ -86,14 +89,12 @@ def perform(action: Action, ref: Ref, world: World, progress: ProgressSink) -> N
             if world.keys.of(action.name) and runtime.inspect(action.name) is None:
                 world.keys.drop(action.name)  # nobody is left to remove it with
             world.routing.change(lambda table: routing.without_endpoint(table, action.deployment, action.name))
-        case PutPreset():
-            world.routing.change(lambda table: routing.with_preset(table, action.name, action.entry))
-        case DeletePreset():
-            world.routing.change(lambda table: routing.with_preset(table, action.name, None))
-        case PutRoute():
-            world.routing.change(lambda table: routing.with_route(table, action.name, action.entry))
-        case DeleteRoute():
-            world.routing.change(lambda table: routing.with_route(table, action.name, None))
+        case PutPreset(name=name) | DeletePreset(name=name):
+            preset = action.entry if isinstance(action, PutPreset) else None
+            world.routing.change(lambda table: routing.with_preset(table, name, preset))
+        case PutRoute(name=name) | DeleteRoute(name=name):
+            route = action.entry if isinstance(action, PutRoute) else None
+            world.routing.change(lambda table: routing.with_route(table, name, route))
         case AwaitReady() | Drain():
             raise Bug(f"{type(action).__name__} is a wait, not an effect")
         case _:

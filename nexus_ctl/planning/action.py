@@ -169,6 +169,14 @@ class StopReplica:
 
 
 @dataclass(frozen=True, slots=True)
+class ResumeReplica:
+    """Let a replica that somebody paused go on."""
+
+    name: str
+    pool = Pool.RUNTIME
+
+
+@dataclass(frozen=True, slots=True)
 class RemoveReplica:
     """Remove a replica that does not run."""
 
@@ -242,6 +250,7 @@ Action = (
     | Withdraw
     | Drain
     | StopReplica
+    | ResumeReplica
     | RemoveReplica
     | Sweep
     | UpdateLimits

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from nexus_ctl.planning import rollout
-from nexus_ctl.planning.action import AdoptReplica, Publish, UpdateLimits, Withdraw
+from nexus_ctl.planning.action import AdoptReplica, Publish, ResumeReplica, UpdateLimits, Withdraw
 from nexus_ctl.planning.change import Change, Reason, Step, Verb, on_the_way
 from nexus_ctl.planning.rollout import Incoming, Outgoing
 from nexus_ctl.resources.envelope import Ref
@@ -175,8 +175,13 @@ def _keep(fleet: Fleet, seen: Seen, incoming: Incoming, view: ReplicaView, spare
         steps = rollout.finish_starting(replica.name, incoming.probe, fleet.route)
         if back is not None:
             steps = rollout.finish_exchange(incoming, fleet.outgoing(back, seen.route_of(back)), fleet.route)
-        drift = (f"{replica.name}: runs, its probe says {view.health}",)
-        pieces.append(Piece(steps, (Reason("not_ready", source="drift"),), Verb.UPDATE, drift))
+        drift, reason = f"{replica.name}: runs, its probe says {view.health}", Reason("not_ready", source="drift")
+        if replica.paused:
+            steps = rollout.then((Step(ResumeReplica(replica.name)),), steps)
+            drift = f"{replica.name}: running -> paused"
+            reason = Reason("drift_paused", before="running", after="paused", source="drift")
+        healed = fleet.heal or not replica.paused
+        pieces.append(Piece(steps, (reason,), Verb.UPDATE, (drift,)) if healed else Piece(drift=(drift,)))
     elif fleet.route and seen.route_of(view) != fleet.route:
         former = seen.route_of(view)
         reason = Reason("renamed", before=former, after=fleet.route) if former else Reason("not_routed", source="drift")
@@ -233,7 +238,7 @@ def _renew(
     """Nothing of this index runs. A thing that was made but never started usually cannot be started: make it anew.
     One of another make, left by an interrupted exchange or ended before a change, stays until the new one is ready."""
     replica = here[0].replica
-    was = str(replica.exit or replica.state.value)
+    was = replica.condition
     drift = (f"{replica.name}: running -> {was}",)
     if not fleet.heal:
         return Piece(drift=drift)

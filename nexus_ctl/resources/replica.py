@@ -66,6 +66,13 @@ class ObservedReplica:
     """When the latest run ended; None while it runs, where it never ran, and where nobody saw the end."""
     files: tuple[str, ...] = ()
     """Files and folders of this machine that it was given, sorted: what it needs to start again."""
+    paused: bool = False
+    """It runs and was halted by somebody (`docker pause`, SIGSTOP): it keeps its memory and answers nothing."""
+
+    @property
+    def condition(self) -> str:
+        """How it is, in a word for people: `running`, `paused`, `exited(137)`, `created`, `dead`."""
+        return "paused" if self.paused else str(self.exit or self.state.value)
 
 
 class Health(StrEnum):

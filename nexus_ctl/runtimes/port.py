@@ -1,9 +1,10 @@
-"""The port every runtime implements: list, inspect, create, start, stop, remove, update, logs.
+"""The port every runtime implements: list, inspect, create, start, stop, resume, remove, update, logs.
 
 Semantics are Docker's, and the contract suite (`tests/contracts/`) holds FakeRuntime, the process runtime and Docker
 to them: a name is a lock (of two racing creators one wins), start of a running and stop of a stopped replica succeed
-without effect, remove of a missing one raises NotFound, remove of a running one is Refused. `list` is one call,
-whatever the number of replicas. Adapters translate every foreign error to `nexus_ctl.errors` and chain the cause.
+without effect, stop of a paused one ends it, remove of a missing one raises NotFound, remove of a running one is
+Refused. `list` is one call, whatever the number of replicas. Adapters translate every foreign error to
+`nexus_ctl.errors` and chain the cause.
 """
 
 from __future__ import annotations
@@ -68,6 +69,10 @@ class Runtime(Protocol):
 
     def stop(self, name: str, grace_seconds: float) -> None:
         """Ask it to end, kill it after the grace. Not running: no effect. Raises NotFound."""
+        ...
+
+    def resume(self, name: str) -> None:
+        """Let a paused one go on. Not paused, or not running: no effect. Raises NotFound."""
         ...
 
     def remove(self, name: str) -> None:

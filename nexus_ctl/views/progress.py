@@ -29,6 +29,7 @@ PHRASES: Mapping[str, str] = {
     "StopReplica": "stopping {}",
     "RemoveReplica": "removing {}",
     "Sweep": "sweeping up after {}",
+    "ResumeReplica": "letting {} go on",
     "UpdateLimits": "changing the limits of {}",
     "PutPreset": "putting it into the gateway's table",
     "DeletePreset": "taking it out of the gateway's table",

@@ -20,7 +20,7 @@ def text(views: Iterable[ReplicaView], now: datetime, backoffs: Mapping[str, Bac
     rows = [
         (
             view.replica.name,
-            str(view.replica.exit) if view.replica.exit else view.replica.state.value,
+            view.replica.condition,
             view.health.value,
             view.replica.address,
             "" if view.replica.pid is None else str(view.replica.pid),
@@ -52,7 +52,7 @@ def to_json(views: Iterable[ReplicaView], backoffs: Mapping[str, Backoff] = NOTH
     return [
         {
             "name": view.replica.name,
-            "state": view.replica.state.value,
+            "state": "paused" if view.replica.paused else view.replica.state.value,
             "health": view.health.value,
             "address": view.replica.address or None,
             "pid": view.replica.pid,

@@ -56,6 +56,8 @@ class RuntimeCase:
     """Somebody else takes the thing of that name away, running or not."""
     kill: Callable[[str], None]
     """Kills the engine from outside, as the kernel would: no clean-up of any kind."""
+    pause: Callable[[str], None]
+    """Halts the engine from outside: it keeps what it has, and does nothing."""
     make_file: Callable[[str, str], str]
     """(name, one line of text) → host path that can be mounted."""
     written: Callable[[], Iterable[bytes]]
@@ -469,6 +471,36 @@ class RuntimeContract:
         case.answering(name)
         case.runtime.stop(name, 0.3)
         assert case.seen(name).exit == Exit(137, 9)
+
+    def test_a_paused_one_runs_and_goes_on_when_let(self, case: RuntimeCase) -> None:
+        name = case.run(*SERVE)
+        address = case.answering(name)
+        running = case.seen(name)
+        case.pause(name)
+        until(lambda: case.seen(name).paused)
+        halted = case.seen(name)
+        assert halted == replace(running, paused=True)
+        assert (halted.condition, halted.address, case.runtime.list()) == ("paused", address, (halted,))
+        assert case.prober.look(address, ReadyProbe(timeout_seconds=0.2)) is Health.DOWN
+        case.runtime.start(name, {})
+        assert case.seen(name) == halted, "it runs, so a start has no effect"
+        case.runtime.resume(name)
+        until(lambda: not case.seen(name).paused)
+        assert case.answering(name) == address
+        case.runtime.resume(name)
+        assert case.seen(name) == running
+
+    def test_a_paused_one_can_be_stopped(self, case: RuntimeCase) -> None:
+        name = case.run(*SERVE)
+        case.answering(name)
+        case.pause(name)
+        until(lambda: case.seen(name).paused)
+        case.runtime.stop(name, 30)
+        assert (case.seen(name).state, case.seen(name).paused) == (ReplicaState.EXITED, False)
+        case.runtime.resume(name)
+        case.runtime.remove(name)
+        with pytest.raises(NotFound):
+            case.runtime.resume(name)
 
     def test_a_stopped_one_starts_again(self, case: RuntimeCase) -> None:
         name = case.run("out", "hello", *SERVE)

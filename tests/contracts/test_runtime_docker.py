@@ -67,6 +67,7 @@ def case(engine: Engine, docker_api: docker.APIClient, tiny_image: str, tmp_path
         put_serving=put_serving,
         forget=lambda name: docker_api.remove_container(name, force=True),
         kill=docker_api.kill,
+        pause=docker_api.pause,
         make_file=make_file,
         written=written,
         reopen=reopen,

@@ -40,6 +40,7 @@ def case(fake: FakeRuntime) -> RuntimeCase:
         put_serving=put_serving,
         forget=fake.vanish,
         kill=fake.kill,
+        pause=fake.pause,
         make_file=make_file,
         written=lambda: [repr(fake.list()).encode()],
         reopen=lambda: fake,

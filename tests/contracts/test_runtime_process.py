@@ -35,11 +35,11 @@ def case(tmp_path: Path) -> Iterator[RuntimeCase]:
         (state / "replicas" / name).mkdir(parents=True)
         (state / "replicas" / name / "theirs").touch()
 
-    def kill(name: str) -> None:
+    def send(name: str, number: signal.Signals) -> None:
         seen = opened().inspect(name)
         assert seen is not None
         assert seen.pid is not None
-        os.kill(seen.pid, signal.SIGKILL)
+        os.kill(seen.pid, number)
 
     def get(address: str, path: str) -> str:
         with urlopen(address + path, timeout=30) as answer:
@@ -54,7 +54,8 @@ def case(tmp_path: Path) -> Iterator[RuntimeCase]:
         put_foreign=put_foreign,
         put_serving=None,
         forget=lambda name: None,
-        kill=kill,
+        kill=lambda name: send(name, signal.SIGKILL),
+        pause=lambda name: send(name, signal.SIGSTOP),
         make_file=make_file,
         written=lambda: [path.read_bytes() for path in state.rglob("*") if path.is_file()],
         reopen=opened,

@@ -108,6 +108,7 @@ THEIRS = Ownership("another", "prod", "Deployment", "chat", 0, "v1:0123456789abc
         (lambda world: world.runtime.vanish("legacy"), "there is no container legacy"),
         (lambda world: world.runtime.put_serving("legacy", THEIRS), "belongs to Deployment/chat"),
         (lambda world: world.runtime.kill("legacy"), "does not run (exited(137))"),
+        (lambda world: world.runtime.pause("legacy"), "is paused; let it go on (docker unpause legacy)"),
         (lambda world: world.runtime.put_foreign("legacy"), "publishes no port"),
         (
             lambda world: world.runtime.put_serving("legacy", files={"spec.model": "/srv/other.gguf"}),

@@ -173,6 +173,32 @@ def test_a_replica_that_somebody_removed_is_drift_and_is_healed(world: FakeWorld
     assert world.plan(the_demo(replicas=2)).empty
 
 
+def test_a_paused_replica_is_drift_and_is_let_go_on(world: FakeWorld) -> None:
+    offer(world, the_demo())
+    world.apply(the_demo())
+    name, before = the_replica(world), world.runtime.things[the_replica(world)].pid
+    world.runtime.pause(name)
+    assert not world.answers()
+    change = next(c for c in world.plan(the_demo()).changes if c.ref == CHAT)
+    assert (change.verb, change.codes, change.restarts) == (Verb.UPDATE, ("drift_paused",), 0)
+    assert change.drift == (f"{name}: running -> paused",)
+    assert not world.plan(the_demo(drift="report")).nodes, "reported, and left"
+    world.apply(the_demo())
+    assert world.answers()
+    assert world.runtime.things[name].pid == before, "nothing was restarted"
+    assert world.plan(the_demo()).empty
+
+
+def test_a_paused_replica_that_changes_gives_way(world: FakeWorld) -> None:
+    offer(world, the_demo())
+    world.apply(the_demo())
+    world.runtime.pause(the_replica(world))
+    world.apply(the_demo(context=4096))
+    assert world.answers()
+    assert [thing.paused for thing in world.runtime.things.values()] == [False]
+    assert world.plan(the_demo(context=4096)).empty
+
+
 def test_limits_that_somebody_changed_are_drift_and_those_in_the_manifest_are_not(world: FakeWorld) -> None:
     def planned(memory: str) -> tuple[list[tuple[str, object, object, str]], tuple[str, ...]]:
         change = next(c for c in world.plan(the_demo(resources={"memory": memory})).changes if c.ref == CHAT)

@@ -126,6 +126,19 @@ def vanish(world: FakeWorld) -> None:
             return
 
 
+def pause(world: FakeWorld) -> None:
+    for name, thing in sorted(world.runtime.things.items()):
+        if thing.state is ReplicaState.RUNNING and thing.owner is not None:
+            world.runtime.pause(name)
+            return
+
+
+def pause_gateway(world: FakeWorld) -> None:
+    for name, thing in world.host.things.items():
+        if thing.state is ReplicaState.RUNNING:
+            world.host.pause(name)
+
+
 def lose_table(world: FakeWorld) -> None:
     world.routing.table = type(world.routing.table)()
 
@@ -157,7 +170,16 @@ def test_what_ends_serves_again_by_its_event() -> None:
     assert one.world.answers()
 
 
-@pytest.mark.parametrize("act", [kill, vanish])
+def test_what_somebody_paused_goes_on_by_its_event() -> None:
+    one = keeper(the_demo(), (100, pause), (100, pause_gateway))
+    began = starts(one.world)
+    one.run(104)
+    assert sorted(one.words) == ["Deployment/chat configured", "Gateway/demo configured"]
+    assert one.world.answers()
+    assert starts(one.world) == began
+
+
+@pytest.mark.parametrize("act", [kill, vanish, pause])
 def test_a_lost_event_costs_a_resync_and_no_more(act: Act) -> None:
     one = keeper(the_demo(), (100, act))
     one.inbox.lost = lambda: True
@@ -287,7 +309,7 @@ def test_whatever_happens_the_last_applied_wish_is_true_in_the_end(seed: int) ->
     """Seeded faults: events lost, replicas killed and removed, calls refused, the loop itself dying at any effect."""
     random = Random(seed)
     stack = the_demo(replicas=random.choice([1, 2, 3]))
-    acts = [kill, vanish, lose_table, kill_gateway]
+    acts = [kill, vanish, pause, lose_table, kill_gateway, pause_gateway]
     one = keeper(stack)
     one.world.runtime.put_foreign("somebody-elses")
     one.inbox.lost = lambda: random.random() < 0.3

@@ -61,6 +61,13 @@ class Nexus(RuleBasedStateMachine):
                 self.world.runtime.kill(name)
 
     @rule(which=st.integers(0, 5))
+    def pause(self, which: int) -> None:
+        running = [t.name for t in self.world.runtime.things.values() if t.state is ReplicaState.RUNNING]
+        names = sorted(name for name in running if name != FOREIGN)
+        if names:
+            self.world.runtime.pause(names[which % len(names)])
+
+    @rule(which=st.integers(0, 5))
     def vanish(self, which: int) -> None:
         names = [name for name in sorted(self.world.runtime.things) if name != FOREIGN]
         if names:

@@ -1,8 +1,8 @@
 """Every state within a small scope (T7): one deployment, two generations, up to two interruptions, one external act.
 
-Breadth first over what may happen to a world (an apply that dies after its k-th effect, a kill, a lost store, a lost
-table), told apart by their canonical state; from every state a fault-free run reaches the declared world, and then
-nothing happens any more.
+Breadth first over what may happen to a world (an apply that dies after its k-th effect, a kill, a pause, a lost store,
+a lost table), told apart by their canonical state; from every state a fault-free run reaches the declared world, and
+then nothing happens any more.
 """
 
 from __future__ import annotations
@@ -37,6 +37,13 @@ def kill(world: FakeWorld) -> None:
     for name, thing in sorted(world.runtime.things.items()):
         if thing.state is ReplicaState.RUNNING:
             world.runtime.kill(name)
+            return
+
+
+def pause(world: FakeWorld) -> None:
+    for name, thing in sorted(world.runtime.things.items()):
+        if thing.state is ReplicaState.RUNNING:
+            world.runtime.pause(name)
             return
 
 
@@ -80,7 +87,7 @@ def test_from_every_reachable_state_a_plain_run_reaches_the_declared_world() -> 
         reached: list[tuple[Act, ...]] = []
         for path in frontier:
             acts = [dying(stack, k + 1) for stack in GENERATIONS for k in range(effects(stack, *path))]
-            for act in (*acts, kill, lose_store, lose_table):
+            for act in (*acts, kill, pause, lose_store, lose_table):
                 world = begin()
                 for each in (*path, act):
                     each(world)

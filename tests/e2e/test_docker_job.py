@@ -129,9 +129,17 @@ def test_an_exported_compose_file_serves_the_same_model(
         run("down", "--timeout", "0")
 
 
-def test_a_killed_container_is_named_and_healed(containers: Workspace, docker_api: docker.APIClient) -> None:
+def test_a_paused_and_a_killed_container_are_named_and_healed(
+    containers: Workspace, docker_api: docker.APIClient
+) -> None:
     containers.apply()
     [one] = running(docker_api)
+    docker_api.pause(one["Id"])
+    assert "running -> paused" in containers.ok("plan").out
+    assert " paused " in containers.run("status").out
+    assert "deployment/chat configured" in containers.apply().out
+    ask(containers)
+    assert [row["Id"] for row in running(docker_api)] == [one["Id"]]
     docker_api.kill(one["Id"])
     eventually(lambda: running(docker_api)[0]["State"] == "exited", "the engine saw it end")
     assert "running -> exited(137)" in containers.ok("plan").out

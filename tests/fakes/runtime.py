@@ -80,6 +80,7 @@ class Thing:
     pid: int | None = None
     ended_at: datetime | None = None
     deaf: bool = False
+    paused: bool = False
     candidate: Candidate | None = None
     secrets: dict[str, str] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
@@ -222,6 +223,13 @@ class FakeRuntime:
                 self.clock.sleep(grace_seconds)
             self._end(thing, Exit(137, 9) if thing.deaf else Exit(0))
 
+    def resume(self, name: str) -> None:
+        self._mutate("resume", name)
+        thing = self._thing(name)
+        if thing.paused:
+            thing.paused = False
+            self._tell(thing, "unpause")
+
     def remove(self, name: str) -> None:
         self._mutate("remove", name)
         if self._thing(name).state is ReplicaState.RUNNING:
@@ -283,7 +291,7 @@ class FakeRuntime:
 
     def look(self, address: str, probe: ReadyProbe, key: str = "") -> Health:
         thing = next((t for t in self.things.values() if t.address == address and address), None)
-        if thing is None:
+        if thing is None or thing.paused:
             return Health.DOWN
         return Health.READY if self.clock.monotonic() >= self._ready_at(thing) else Health.LOADING
 
@@ -325,6 +333,11 @@ class FakeRuntime:
     def kill(self, name: str) -> None:
         """Somebody else kills the engine."""
         self._end(self.things[name], Exit(137, 9))
+
+    def pause(self, name: str) -> None:
+        """Somebody else halts the engine."""
+        self.things[name].paused = True
+        self._tell(self.things[name], "pause")
 
     def vanish(self, name: str) -> None:
         """Somebody else removes the thing, running or not."""
@@ -439,6 +452,7 @@ class FakeRuntime:
     def _end(self, thing: Thing, how: Exit) -> None:
         thing.lines[:] = self._lines(thing)
         thing.state, thing.exit, thing.address, thing.pid, thing.secrets = ReplicaState.EXITED, how, "", None, {}
+        thing.paused = False
         self._tell(thing, "die")
         thing.ended_at = max(self.clock.now(), thing.started_at or self.clock.now())
 
@@ -500,4 +514,5 @@ def _observed(thing: Thing) -> ObservedReplica:
         pid=thing.pid,
         ended_at=thing.ended_at,
         files=tuple(sorted(mount.source for mount in thing.launch.mounts)) if thing.launch is not None else (),
+        paused=thing.paused,
     )

@@ -165,6 +165,7 @@ class FakeWorld:
         return any(
             self._stands_behind(name, address)
             and self.runtime.things[name].state is ReplicaState.RUNNING
+            and not self.runtime.things[name].paused
             and self.runtime._ready_at(self.runtime.things[name]) <= self.clock.monotonic()
             and admits(self.runtime.things[name], self.keys.of(name))
             for name, address in published

@@ -1,7 +1,7 @@
 """From what the engine tells to an ObservedReplica. Pure; recorded answers of engines 20.10 and 28 are its tests.
 
 The rule: only what the engine says counts. A state that nexusctl has no use for is the nearest one it has: what the
-engine paused still runs, what it is removing is dead.
+engine is removing is dead.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ def observed_replica(inspect: Mapping[str, Any]) -> ObservedReplica:
         limits=limits_of(inspect["HostConfig"]),
         pid=state["Pid"] or None,
         ended_at=None if state["Running"] else _time(state["FinishedAt"]),
+        paused=state["Status"] == "paused",
         files=tuple(sorted(one["Source"] for one in inspect.get("Mounts") or () if one["Type"] == "bind")),
     )
 

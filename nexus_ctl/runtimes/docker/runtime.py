@@ -204,10 +204,19 @@ class DockerRuntime:
 
     def stop(self, name: str, grace_seconds: float) -> None:
         found = self._known(name)
+        if self._podman:  # which refuses to end what is paused
+            self.resume(name)
         with translated(name):
             self.api.stop(found["Id"], timeout=math.ceil(grace_seconds))
         self._secrets.forget(name)
         self._details.forget(found["Id"])
+
+    def resume(self, name: str) -> None:
+        found = self._known(name)
+        if observed_replica(found).paused:
+            with translated(name):
+                self.api.unpause(found["Id"])
+            self._details.forget(found["Id"])
 
     def remove(self, name: str) -> None:
         found = self._known(name)

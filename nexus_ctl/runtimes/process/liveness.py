@@ -37,6 +37,14 @@ def supervisor_pid(directory: Path) -> int | None:
     return None if kind == fcntl.F_UNLCK else int(pid)
 
 
+def is_halted(pid: int) -> bool:
+    """Whether somebody halted the process (SIGSTOP); False where there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("T")
+    except OSError:
+        return False
+
+
 def signal_supervisor(directory: Path, number: signal.Signals, seconds: float) -> bool:
     """Signals the holder of the lock and waits until it has ended; True when nobody holds it (any more).
 

@@ -14,7 +14,7 @@ import re
 import shutil
 import signal
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from nexus_ctl.runtimes.port import Capabilities
 from nexus_ctl.runtimes.process import launching, output
 from nexus_ctl.runtimes.process import limits as process_limits
 from nexus_ctl.runtimes.process.events import ProcessFeed
-from nexus_ctl.runtimes.process.liveness import ALIVE, alone, signal_supervisor, supervisor_pid
+from nexus_ctl.runtimes.process.liveness import ALIVE, alone, is_halted, signal_supervisor, supervisor_pid
 from nexus_ctl.runtimes.process.programs import LLAMA_SERVER, STAND_IN, build_of, resolve
 from nexus_ctl.runtimes.process.record import Record, read_json, read_record, write_json, write_record
 from nexus_ctl.runtimes.watch import Watch
@@ -106,6 +106,7 @@ class ProcessRuntime:
             pid=run.get("pid") if running else None,
             ended_at=datetime.fromtimestamp(ended["endedAt"], UTC) if ended.get("endedAt") and not running else None,
             files=tuple(sorted(mount.source for mount in record.replica.launch.mounts)),
+            paused=running and is_halted(run.get("pid", 0)),
         )
 
     def candidate(self, name: str) -> Candidate | None:
@@ -169,6 +170,13 @@ class ProcessRuntime:
             (directory / "grace").write_text(str(grace_seconds), encoding="ascii")
         if not signal_supervisor(directory, signal.SIGTERM, grace_seconds + SUPERVISOR_SECONDS):
             signal_supervisor(directory, signal.SIGKILL, SUPERVISOR_SECONDS)
+
+    def resume(self, name: str) -> None:
+        directory = self._directory(name)
+        pid = read_json(directory / "run.json").get("pid", 0)
+        if supervisor_pid(directory) is not None and is_halted(pid):
+            with suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGCONT)
 
     def remove(self, name: str) -> None:
         directory = self._directory(name)

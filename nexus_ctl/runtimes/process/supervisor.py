@@ -217,6 +217,7 @@ def attend(pid: int, output: int, log: Log, *, directory: str, wake: int, lock: 
         if (stopped or not is_there(alive, lock)) and not asked:
             asked, kill_at = True, time.monotonic() + read_grace(directory)
             os.kill(pid, signal.SIGTERM)
+            os.killpg(pid, signal.SIGCONT)  # who was halted hears nothing
         elif stopped:
             kill_at = min(kill_at, time.monotonic() + read_grace(directory))
         if time.monotonic() >= kill_at:
