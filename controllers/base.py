@@ -70,6 +70,8 @@ class Scene:
     models: Mapping[str, ObservedModel] = field(default_factory=dict)
     images: Mapping[str, ObservedImage] = field(default_factory=dict)
     """Container images by name; empty where the runtime has none."""
+    answering: frozenset[str] = frozenset()
+    """The replicas of the set whose probes said ready in this look."""
     machine: Machine = Machine()
     reports: Mapping[str, Any] = field(default_factory=dict)
     """What engines told of their memory at earlier starts, by key (`controllers/learning.py`)."""
@@ -105,6 +107,17 @@ class Scene:
     def waiting(self) -> Mapping[str, str]:
         """Replicas that are not to be started yet, by name, and what to say of each."""
         return {name: one.words(self.now) for name, one in self.backoffs.items() if one.seconds_left(self.now)}
+
+
+def suspended(ref: Ref, desired: Resource[Any] | None, scene: Scene) -> str:
+    """Why an object is left as it is (R26): what was said at the command line, or that its spec says so, the declared
+    one or, where none is declared any more, the last one; "" where it is not suspended."""
+    recorded = scene.recorded.get(ref)
+    if recorded is not None and recorded.suspended:
+        return recorded.suspended
+    last = recorded.spec if recorded is not None else {}
+    declared = getattr(desired.spec, "suspend", False) if desired is not None else last.get("suspend", False)
+    return "spec.suspend is true" if declared else ""
 
 
 @dataclass(frozen=True, slots=True)

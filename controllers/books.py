@@ -17,7 +17,7 @@ from nexus_ctl.execution.report import Outcome
 from nexus_ctl.planning.action import subject
 from nexus_ctl.planning.change import REMOVING, Verb
 from nexus_ctl.planning.plan import Node, Plan
-from nexus_ctl.resources.conditions import is_ready, merge
+from nexus_ctl.resources.conditions import SUSPENDED, is_ready, merge
 from nexus_ctl.resources.envelope import Ref
 from nexus_ctl.resources.kinds import KINDS
 from nexus_ctl.resources.lifecycle import parse, walk
@@ -197,7 +197,10 @@ def mark(
         if item.ending is Ending.REVERTED:
             continue
         good = item.ending not in BAD
-        ready = good and is_ready(assessed[item.ref].conditions)
+        conditions = assessed[item.ref].conditions
+        ready = good and is_ready(conditions)
+        if not ready and item.ending is Ending.UNCHANGED and any(one.type == SUSPENDED for one in conditions):
+            continue  # its roll-out waits until it is resumed
         session.store.history.mark_result(
             session.scene.set,
             item.ref,

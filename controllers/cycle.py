@@ -73,7 +73,7 @@ def carry_out(
     if not cancelled():
         objects = _go_back(session, stack, plan, outcomes, objects, report=report, cancelled=cancelled)
     books.forget(session, objects)
-    after = see(session, stack, Options())
+    after = see(session, stack, Options(as_applied=True))
     assessed = assess(after)
     healing.remember(session.store, session.world, after)
     stored = books.held(session)

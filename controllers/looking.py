@@ -26,7 +26,7 @@ from nexus_ctl.resources.launch import LaunchSpec
 from nexus_ctl.resources.normal import Normal
 from nexus_ctl.resources.observed import Recorded
 from nexus_ctl.resources.placed import Placed
-from nexus_ctl.resources.replica import ReplicaState
+from nexus_ctl.resources.replica import Health, ReplicaState
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,8 @@ class Options:
     """Objects to try at once, whatever they died of before."""
     keeping: bool = False
     """Nobody asked for anything: what serves is not replaced for a reason that no manifest gives."""
+    as_applied: bool = False
+    """Hold the world against what was applied last, where that is known, and not against what is declared by now."""
     upstream: bool = False
     """Also ask whether the branches that models were taken from have moved: one request a source, not waited for."""
 
@@ -79,7 +81,8 @@ def look(world: World, stack: Stack, scene: Scene, recorded: Mapping[Ref, Record
         desired[gateway.ref] = gateway
     scene = replace(scene, recorded=recorded)
     scene = replace(scene, held=held(desired, scene, options.retry))
-    desired |= {ref: respecified(desired[ref], recorded[ref].spec) for ref in scene.held}
+    settled = desired.keys() & recorded.keys() if options.as_applied else scene.held.keys()
+    desired |= {ref: respecified(desired[ref], recorded[ref].spec) for ref in settled}
     launches = {ref: engines.launch(item.spec) for ref, item in desired.items() if ref.kind == DEPLOYMENT}
     images = _images(world, launches, stack, options)
     desired |= {ref: image for ref, (image, _) in images.items()}
@@ -105,6 +108,10 @@ def look(world: World, stack: Stack, scene: Scene, recorded: Mapping[Ref, Record
             coming = sum(max((o.offer.size_bytes or 0) - o.partial_bytes, 0) for o in found.values() if o.offer)
             scene = replace(scene, models={ref.name: value for ref, value in found.items()})
             scene = replace(scene, room=world.artifacts.room(coming)) if coming else scene
+        if kind == DEPLOYMENT:
+            views = (view for value in found.values() for view in value.replicas)
+            ready = frozenset(view.replica.name for view in views if view.health is Health.READY)
+            scene = replace(scene, answering=ready)
         if kind == IMAGE:
             scene = replace(scene, images={ref.name: value for ref, value in found.items()})
         for ref, value in found.items():

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
-from controllers.base import Assessment
+from controllers.base import Assessment, suspended
 from controllers.gateway import KIND as GATEWAY
 from controllers.looking import Look, Options
 from controllers.renaming import former_names
@@ -19,8 +20,9 @@ from nexus_ctl.planning.change import REMOVING, Change, Reason, Verb
 from nexus_ctl.planning.disk import admitted
 from nexus_ctl.planning.machine import device_changes
 from nexus_ctl.planning.plan import Plan, assemble, blocked
+from nexus_ctl.resources.conditions import SUSPENDED, Condition
 from nexus_ctl.resources.declared import Stack, dependencies, references
-from nexus_ctl.resources.envelope import Ref
+from nexus_ctl.resources.envelope import Ref, Resource
 from nexus_ctl.resources.kinds import KINDS
 
 PRUNE_SHARE = 0.3
@@ -50,7 +52,8 @@ def reconcile(stack: Stack, seen: Look, options: Options, runtime: str = "") -> 
         change = CONTROLLERS[ref.kind].plan(ref, wanted, seen.observed[ref], seen.scene)
         if options.keeping:
             change = _unless_undeclared(change)
-        changes.append(_unless_suspended(_with_held(change, seen), seen))
+        change = _with_held(change, seen)
+        changes.append(change if wanted is None else _unless_suspended(change, wanted, seen))
     if options.only is None:
         changes += [gone for old, new in renamed.items() if (gone := _forget(old, new, seen)) is not None]
     changes = admitted(_refuse_in_use(changes, seen), seen.scene.room)
@@ -72,9 +75,18 @@ def reconcile(stack: Stack, seen: Look, options: Options, runtime: str = "") -> 
 def assess(seen: Look) -> Mapping[Ref, Assessment]:
     """What is true of every object that is declared or exists."""
     return {
-        ref: CONTROLLERS[ref.kind].assess(ref, seen.desired.get(ref), value, seen.scene)
+        ref: _with_suspension(ref, CONTROLLERS[ref.kind].assess(ref, seen.desired.get(ref), value, seen.scene), seen)
         for ref, value in sorted(seen.observed.items())
     }
+
+
+def _with_suspension(ref: Ref, found: Assessment, seen: Look) -> Assessment:
+    why = suspended(ref, seen.desired.get(ref), seen.scene)
+    if not why:
+        return found
+    recorded = seen.recorded.get(ref)
+    reason = "Requested" if recorded is not None and recorded.suspended else "Declared"
+    return replace(found, conditions=(*found.conditions, Condition(SUSPENDED, "True", reason, why)))
 
 
 def _undeclared(seen: Look) -> set[Ref]:
@@ -98,12 +110,14 @@ def _forget(old: Ref, new: Ref, seen: Look) -> Change | None:
     return Change(old, Verb.FORGET, (Reason("renamed", before=str(old), after=str(new)),), steps)
 
 
-def _unless_suspended(change: Change, seen: Look) -> Change:
-    """A suspended object is observed and left as it is (R26); its removal is refused where removals are planned."""
-    recorded = seen.recorded.get(change.ref)
-    if recorded is None or not recorded.suspended or change.verb in (Verb.NO_OP, Verb.BLOCKED):
+def _unless_suspended(change: Change, desired: Resource[Any], seen: Look) -> Change:
+    """A suspended object is observed and left as it is (R26), and the plan says what waits until it is resumed. Its
+    removal is refused where removals are planned."""
+    why = suspended(change.ref, desired, seen.scene)
+    if not why:
         return change
-    return Change(change.ref, Verb.NO_OP, notes=(f"suspended: {recorded.suspended}",), drift=change.drift)
+    waits = [f"{change.codes[0]} waits"] if change.verb is not Verb.NO_OP else []
+    return Change(change.ref, Verb.NO_OP, notes=("; ".join([f"suspended: {why}", *waits]),), drift=change.drift)
 
 
 def _with_held(change: Change, seen: Look) -> Change:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from controllers.base import Scene
+from controllers.base import Scene, suspended
 from nexus_ctl.planning.change import Change, Reason, Step, Verb
 from nexus_ctl.planning.plan import blocked
 from nexus_ctl.resources.envelope import PROTECT, Ref
@@ -27,8 +27,10 @@ def removal(
     if "delete" in word.split(","):
         detail = f"apply it with the annotation {PROTECT} cleared, then remove it"
         return blocked(ref, Reason("protected", source="request", detail=detail))
-    if recorded is not None and recorded.suspended:
-        return blocked(ref, Reason("suspended", source="request", detail=recorded.suspended))
+    if why := suspended(ref, None, scene):
+        said = recorded is not None and recorded.suspended
+        way_out = f"nexusctl resume {ref.kind.lower()}/{ref.name}" if said else "apply it without that, then remove it"
+        return blocked(ref, Reason("suspended", source="request", detail=f"{why}; {way_out}"))
     if scene.removal == "delete":
         return Change(ref, Verb.DELETE, (Reason("delete_requested", source="request"),), steps, notes,
                       destroys_data=destroys_data)  # fmt: skip

@@ -30,12 +30,13 @@ def observe(
     world: World, sighting: Sighting, scene: Scene, desired: Mapping[Ref, Resource[Any]], refs: frozenset[Ref]
 ) -> Mapping[Ref, ObservedRoute]:
     """Each route's row and the endpoints behind it; nothing is read beyond the sighting."""
-    return {ref: _observed(sighting.table, sighting.table.routes.get(ref.name)) for ref in refs}
+    return {ref: _observed(sighting.table, sighting.table.routes.get(ref.name), scene) for ref in refs}
 
 
-def _observed(table: Table, row: RouteEntry | None) -> ObservedRoute:
+def _observed(table: Table, row: RouteEntry | None, scene: Scene) -> ObservedRoute:
     backends = [backend for backend in row.backends if backend.weight] if row else []
-    return ObservedRoute(row, sum(len(table.endpoints.get(backend.deployment, {})) for backend in backends))
+    names = [name for backend in backends for name in table.endpoints.get(backend.deployment, {})]
+    return ObservedRoute(row, len(names), len(scene.answering.intersection(names)))
 
 
 def applied(observed: ObservedRoute) -> Normal | None:
@@ -74,15 +75,16 @@ def forget(ref: Ref, observed: ObservedRoute) -> tuple[Step, ...]:
 
 def assess(ref: Ref, desired: Resource[RouteSpec] | None, observed: ObservedRoute, scene: Scene) -> Assessment:
     """Ready when the table holds what is declared and at least one ready replica can answer."""
-    columns = {"ENDPOINTS": str(observed.endpoints)}
+    columns = {"ENDPOINTS": str(observed.answering)}
     if observed.entry is None:
         ready = Condition("Ready", "False", "NotInTable", "the gateway's table has no such route yet")
     elif desired is not None and json.loads(observed.entry.spec) != desired.normalised:
         ready = Condition("Ready", "False", "OutOfDate", "the gateway's table holds an older form")
-    elif not observed.endpoints:
+    elif not observed.answering:
         ready = Condition("Ready", "False", "NoEndpoint", "no replica behind this route is ready")
     else:
-        ready = Condition("Ready", "True", "Served", f"{observed.endpoints} ready replica(s) answer")
+        of = f" of {observed.endpoints}" if observed.answering < observed.endpoints else ""
+        ready = Condition("Ready", "True", "Served", f"{observed.answering}{of} ready replica(s) answer")
     return Assessment((ready,), columns=columns)
 
 

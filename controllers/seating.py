@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from controllers.base import Berth, Scene
+from controllers.base import Berth, Scene, suspended
 from controllers.make import content_of, differences, incoming
 from nexus_ctl.engines import table as engines
 from nexus_ctl.planning.replicas import changing
@@ -59,10 +59,9 @@ def berths(
 
 def _may_be_made(resource: Resource[DeploymentSpec], observed: ObservedDeployment, scene: Scene) -> bool:
     """Whether a replica would be made at all; what is held up by something else claims nothing."""
-    recorded = scene.recorded.get(resource.ref)
-    suspended = resource.spec.suspend or (recorded is not None and recorded.suspended)
     models = (scene.models.get(name, ObservedModel()) for name in models_of(resource.spec).values())
-    return not suspended and not observed.error and all(model.identity for model in models)
+    held = suspended(resource.ref, resource, scene)
+    return not held and not observed.error and all(model.identity for model in models)
 
 
 def _claimant(
@@ -128,7 +127,7 @@ def _residents(
 ) -> Iterable[Resident]:
     """The replicas that stay as they are, and might have to go for a higher priority."""
     leaving = {view.replica.name for view in exchanged.values()}
-    kept = bool(resource.metadata.protect) or resource.spec.suspend
+    kept = bool(resource.metadata.protect) or bool(suspended(resource.ref, resource, scene))
     for view in observed.replicas:
         held = scene.machine.held_by(view.replica.name)
         if held and view.replica.name not in leaving:

@@ -24,17 +24,20 @@ def assess(
     started = [view for view in current if view.replica.state is ReplicaState.RUNNING]
     healthy = [view for view in started if view.health is Health.READY]
     routed = [view for view in healthy if view.replica.name in observed.endpoints]
+    former = [
+        f"{view.replica.name} serves as declared before"
+        for view in observed.replicas
+        if view not in current and view.health is Health.READY and view.replica.name in observed.endpoints
+    ]
     looping = [scene.waiting[view.replica.name] for view in current if view.replica.name in scene.waiting]
     conditions = [
         _counted("Started", len(started), wanted, "NotRunning", observed),
         _counted("Healthy", len(healthy), wanted, "NotReady", observed),
         _counted("Routed", len(routed), wanted, "NotInTable", observed),
-        _counted("Ready", len(routed), wanted, "CrashLoop" if looping else "ReplicasMissing", observed, *looping),
+        _counted("Ready", len(routed), wanted, _shortage(looping, former), observed, *looping, *former),
     ]
     if ref in scene.held:
         conditions.append(Condition(STALLED, "True", "RolledBack", went_back(ref, scene)))
-    if desired is not None and desired.spec.suspend:
-        conditions.append(Condition("Suspended", "True", "Declared", "spec.suspend is true"))
     if desired is not None:
         conditions += _effective(desired.spec, healthy)
         conditions += _placed(desired, observed, scene)
@@ -88,6 +91,10 @@ def _lifecycle(wanted: int, started: int, routed: int, ended: bool) -> str:
     if wanted and routed >= wanted:
         return "READY"
     return "LOADING" if started else "FAILED:LOADING" if ended else "STOPPED"
+
+
+def _shortage(looping: list[str], former: list[str]) -> str:
+    return "CrashLoop" if looping else "OutOfDate" if former else "ReplicasMissing"
 
 
 def _counted(type_: str, have: int, wanted: int, reason: str, observed: ObservedDeployment, *more: str) -> Condition:

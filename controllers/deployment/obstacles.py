@@ -6,7 +6,7 @@ from controllers.base import Scene
 from controllers.deployment import adopting
 from controllers.deployment.files import wrong_files
 from nexus_ctl.engines import table as engines
-from nexus_ctl.planning.change import Change, Reason, Verb
+from nexus_ctl.planning.change import Change, Reason
 from nexus_ctl.planning.memory import refusal
 from nexus_ctl.planning.plan import blocked
 from nexus_ctl.planning.running import candidates, counts_of
@@ -20,9 +20,6 @@ from nexus_ctl.resources.observed import ObservedDeployment, ObservedModel
 
 def obstacle(ref: Ref, desired: Resource[DeploymentSpec], observed: ObservedDeployment, scene: Scene) -> Change | None:
     """Why nothing may be done, before anything is stopped."""
-    recorded = scene.recorded.get(ref)
-    if desired.spec.suspend or (recorded is not None and recorded.suspended):
-        return Change(ref, Verb.NO_OP, notes=("suspended: left as it is",))
     if observed.error:
         where = engines.secrets_at(desired.spec)
         return blocked(ref, Reason("secret_unavailable", where, detail=observed.error))

@@ -153,10 +153,14 @@ def ref_of(text: str, stack: Stack) -> Ref:
     return Ref(known, name)
 
 
-def no_such(ref: Ref, among: Sequence[Ref]) -> UsageError:
-    """The error for an object that is not there, with the nearest one that is."""
+def no_such(ref: Ref, among: Sequence[Ref], stack: Stack) -> UsageError:
+    """The error for an object that is not there: that it is only declared, else the nearest that is there."""
     from difflib import get_close_matches
 
+    summary = "there is no such object"
+    if ref in stack.resources:
+        detail = f"{ref} is declared, not applied"
+        return UsageError(detail, hint="nexusctl plan", code="unknown-object", summary=summary)
     close = get_close_matches(ref.name, [one.name for one in among if one.kind == ref.kind], n=1)
     hint = f'did you mean "{ref.kind.lower()}/{close[0]}"?' if close else "nexusctl get all"
-    return UsageError(f"there is no {ref}", hint=hint, code="unknown-object", summary="there is no such object")
+    return UsageError(f"there is no {ref}", hint=hint, code="unknown-object", summary=summary)

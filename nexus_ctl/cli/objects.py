@@ -11,6 +11,7 @@ from controllers.reconciler import assess
 from nexus_ctl.cli.invocation import Workspace
 from nexus_ctl.errors import UsageError
 from nexus_ctl.resources.conditions import merge
+from nexus_ctl.resources.declared import Stack
 from nexus_ctl.resources.envelope import Metadata, Ref, Resource
 from nexus_ctl.resources.kinds import KINDS
 from nexus_ctl.resources.observed import ReplicaView
@@ -22,9 +23,15 @@ ORDER = ("Gateway", "Route", "Preset", "Deployment", "Model")
 Selector = Callable[[Mapping[str, str]], bool]
 
 
-def look(workspace: Workspace) -> Look:
-    """One look at everything, writing nothing."""
-    return see(workspace.session, workspace.stack, Options())
+def look(workspace: Workspace, *, as_applied: bool = False) -> Look:
+    """One look at everything, writing nothing: against the manifests, or against what was applied of them."""
+    return see(workspace.session, workspace.stack, Options(as_applied=as_applied))
+
+
+def declared_otherwise(stack: Stack, seen: Look) -> tuple[Ref, ...]:
+    """The objects whose declared spec is not the one that was applied, and that none of both was gone back from."""
+    known = stack.resources.keys() & seen.recorded.keys() - seen.scene.held.keys()
+    return tuple(ref for ref in sorted(known) if stack.resources[ref].normalised != seen.recorded[ref].spec)
 
 
 def replicas_of(seen: Look, ref: Ref) -> tuple[ReplicaView, ...]:
@@ -33,8 +40,12 @@ def replicas_of(seen: Look, ref: Ref) -> tuple[ReplicaView, ...]:
 
 
 def objects(workspace: Workspace, seen: Look | None = None) -> list[ObjectView]:
-    """Every object that was applied or exists, sorted by kind as in `ORDER`, then by name; by a fresh look."""
-    seen = seen or look(workspace)
+    """Every object that was applied or exists, sorted by kind as in `ORDER`, then by name; by a fresh look.
+
+    What is declared may be ahead of what was applied; what is said of an object, generation, spec and conditions,
+    speaks of what was applied.
+    """
+    seen = seen or look(workspace, as_applied=True)
     assessed = assess(seen)
     stored = {item.ref: item for item in workspace.store.objects.all(workspace.stack.name)}
     now = workspace.clock.now()
@@ -44,7 +55,6 @@ def objects(workspace: Workspace, seen: Look | None = None) -> list[ObjectView]:
         item, assessment, spec = stored.get(ref), assessed.get(ref), seen.applied.get(ref, {})
         generation = item.generation if item else 0
         fresh = assessment.conditions if assessment else ()
-        # What is declared may be ahead of what was applied; conditions speak of what was applied.
         conditions = merge(item.conditions if item else (), fresh, now, generation)
         columns = dict(assessment.columns) if assessment else {}
         columns |= _extra(ref, seen, routes)
@@ -62,6 +72,7 @@ def objects(workspace: Workspace, seen: Look | None = None) -> list[ObjectView]:
                 annotations=item.annotations if item else {},
                 spec_hash=_spec_hash(ref, spec),
                 suspended=(item.suspended.reason or "suspended") if item and item.suspended else "",
+                suspended_until=item.suspended.until if item and item.suspended else None,
                 deleting=item is not None and item.deletion_requested_at is not None,
                 created_at=item.created_at if item else None,
             )

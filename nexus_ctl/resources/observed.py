@@ -126,10 +126,11 @@ class ObservedPreset:
 
 @dataclass(frozen=True, slots=True)
 class ObservedRoute:
-    """A Route's row of the routing table, and how many ready replicas stand behind it."""
+    """A Route's row of the routing table, how many replicas stand behind it there, and how many of them are ready."""
 
     entry: RouteEntry | None = None
     endpoints: int = 0
+    answering: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,8 @@ def _rows(one: ObjectView) -> Iterator[tuple[str, str]]:
     yield "Generation", f"{one.generation} (observed {one.observed_generation})" if one.generation else ""
     yield "Spec hash", one.spec_hash
     yield "Created", stamp(one.created_at) if one.created_at else ""
-    yield "Suspended", one.suspended
+    until = f", until {stamp(one.suspended_until)}" if one.suspended_until else ", until resumed"
+    yield "Suspended", one.suspended + until if one.suspended else ""
     yield "Labels", ", ".join(f"{key}={value}" for key, value in sorted(one.labels.items()))
     yield "Annotations", ", ".join(f"{key}={value}" for key, value in sorted(one.annotations.items()))
 

@@ -38,6 +38,8 @@ class ObjectView:
     annotations: Mapping[str, str] = field(default_factory=dict)
     spec_hash: str = ""
     suspended: str = ""
+    """Why a command suspended it; "" where none did."""
+    suspended_until: datetime | None = None
     deleting: bool = False
     created_at: datetime | None = None
 
@@ -139,6 +141,7 @@ def to_json(one: ObjectView) -> dict[str, Any]:
             "observedGeneration": one.observed_generation,
             "specHash": one.spec_hash,
             "suspended": one.suspended or None,
+            "suspendedUntil": stamp(one.suspended_until) if one.suspended_until else None,
             "columns": dict(one.columns),
             "conditions": [condition.to_json() for condition in one.conditions],
         },

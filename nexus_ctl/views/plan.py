@@ -66,7 +66,7 @@ def summary(plan: Plan) -> str:
     download = sum(change.download_bytes for change in plan.changes)
     if download:
         totals.append(f"{human_bytes(download)} to download")
-    return f"Plan: {', '.join(parts) or 'nothing is declared'}; {', '.join(totals)}."
+    return f"Plan: {', '.join(parts) or 'nothing to do'}; {', '.join(totals)}."
 
 
 def _header(plan: Plan, store_revision: int | None) -> str:

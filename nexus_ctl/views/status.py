@@ -20,7 +20,8 @@ from nexus_ctl.views.objects import ObjectView
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What the page shows. `undeclared` are objects that no manifest declares, `missing` declared ones not there."""
+    """What the page shows. `undeclared` are objects that no manifest declares, `missing` declared ones not there,
+    `ahead` ones of which another spec is declared than was applied."""
 
     set: str
     gateway_url: str
@@ -28,6 +29,7 @@ class Status:
     replicas: tuple[ReplicaView, ...]
     missing: tuple[str, ...] = ()
     undeclared: tuple[str, ...] = ()
+    ahead: tuple[str, ...] = ()
     backoffs: Mapping[str, Backoff] = field(default_factory=dict)
 
     @property
@@ -38,8 +40,8 @@ class Status:
 
     @property
     def wrong(self) -> tuple[ObjectView, ...]:
-        """Objects that are not as they should be."""
-        return tuple(one for one in self.objects if one.status.word not in ("Current", "Suspended"))
+        """Objects that are not as they should be; a suspended one too, where it is not Ready."""
+        return tuple(one for one in self.objects if one.status.word != "Current" and not _rests(one))
 
     @property
     def loaded_otherwise(self) -> tuple[tuple[ObjectView, str], ...]:
@@ -61,11 +63,17 @@ def text(status: Status, now: datetime, style: Style = plain) -> str:
     lines = [f"{spoken(one.ref)}  {one.status}{_why(one)}" for one in status.wrong]
     lines += [f"{spoken(one.ref)}  {words}" for one, words in status.loaded_otherwise]
     lines += [f"{ref}  declared, not applied: nexusctl apply" for ref in status.missing]
+    lines += [f"{ref}  declared otherwise than applied: nexusctl plan" for ref in status.ahead]
     lines += [f"{ref}  no longer declared: nexusctl prune" for ref in status.undeclared]
     parts.append(
         style("bad", "Wrong:") + "\n" + textwrap.indent("\n".join(lines), "  ") + "\n" if lines else "All well.\n"
     )
     return "\n".join(parts)
+
+
+def _rests(one: ObjectView) -> bool:
+    """Whether it is suspended and well."""
+    return one.status.word == "Suspended" and one.ready is not None and one.ready.status == "True"
 
 
 def _why(one: ObjectView) -> str:
@@ -84,4 +92,5 @@ def to_json(status: Status) -> dict[str, Any]:
         "wrong": [str(one.ref) for one in status.wrong],
         "missing": list(status.missing),
         "undeclared": list(status.undeclared),
+        "ahead": list(status.ahead),
     }

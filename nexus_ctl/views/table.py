@@ -1,6 +1,7 @@
 """Rows → an aligned table, as every `get`-like command prints it. Also the short form of a time span.
 
-The rule: columns are separated by at least two spaces and never cut, so that `awk` reads what people read.
+The rule: columns are separated by at least two spaces and never cut, and a row is one line, so that `awk` reads what
+people read. A cell is somebody's text: what would break the line, or move the cursor, is a space.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ GAP = "   "
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, show_headers: bool = True) -> str:
     """Aligned lines, each with a newline; empty cells are `-`, the last column is not padded."""
     lines = [list(headers), *rows] if show_headers else list(rows)
-    cells = [[cell or "-" for cell in line] for line in lines]
+    cells = [["".join(c if c.isprintable() else " " for c in cell) or "-" for cell in line] for line in lines]
     widths = [max((len(line[i]) for line in cells), default=0) for i in range(len(headers))]
     return "".join(
         GAP.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n" for line in cells

@@ -244,6 +244,17 @@ def test_rolling_replicas_need_room_for_one_more_only(header: Any) -> None:
     assert world.plan(stack(after)).empty
 
 
+def test_what_a_command_suspended_is_never_evicted(header: Any) -> None:
+    low, high = chat("low"), chat("high", placement={"priority": 10})
+    world = a_world(header, a=whole_claim(header, low))
+    world.apply(stack(low))
+    world.store.objects.suspend("demo", Ref("Deployment", "low"), "lunch")
+    assert change_of(world, stack(low, high), "low").verb is Verb.NO_OP
+    assert change_of(world, stack(low, high), "high").codes == ("insufficient_gpu",)
+    world.store.objects.resume("demo", Ref("Deployment", "low"))
+    assert change_of(world, stack(low, high), "low").codes == ("evicted",)
+
+
 def test_a_higher_priority_evicts_and_the_plan_names_whom(header: Any) -> None:
     low, high = chat("low"), chat("high", placement={"priority": 10})
     world = a_world(header, a=whole_claim(header, low))

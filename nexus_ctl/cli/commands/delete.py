@@ -45,7 +45,7 @@ def command(
         if named:
             there = sorted(look(workspace).applied)
             for ref in sorted(named - set(there)):
-                raise no_such(ref, there)
+                raise no_such(ref, there, stack)
         options = Options(delete=going, only=only)
         carry(invocation, workspace, stack, options, manner, asked_for=going)
     still = sorted(str(ref) for ref in named & stack.resources.keys())

@@ -21,10 +21,10 @@ def command(invocation: Invocation, *, what: str, files: tuple[str, ...], enviro
     stack = load_stack(files, environment)
     ref = ref_of(what, stack)
     with invocation.workspace(stack, invocation.command) as workspace:
-        seen = look(workspace)
+        seen = look(workspace, as_applied=True)
         found = {one.ref: one for one in objects(workspace, seen)}
         if ref not in found:
-            raise no_such(ref, sorted(found))
+            raise no_such(ref, sorted(found), stack)
         click.echo(
             text(
                 found[ref],

@@ -59,7 +59,7 @@ def command(
         known = [one.ref for one in everything]
         for ref in named:
             if ref not in known:
-                raise no_such(ref, known)
+                raise no_such(ref, known, stack)
         return [
             one
             for one in everything

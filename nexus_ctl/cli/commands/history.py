@@ -25,7 +25,7 @@ def command(invocation: Invocation, *, what: str, files: tuple[str, ...], enviro
     with invocation.workspace(stack, invocation.command) as workspace:
         revisions = workspace.store.history.revisions(stack.name, ref)
         if not revisions:
-            raise no_such(ref, [item.ref for item in workspace.store.objects.all(stack.name)])
+            raise no_such(ref, [item.ref for item in workspace.store.objects.all(stack.name)], stack)
         if output == "json":
             click.echo(json.dumps(view.to_json(revisions), indent=2, ensure_ascii=False))
         else:

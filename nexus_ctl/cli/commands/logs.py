@@ -51,7 +51,7 @@ def command(
         if ref not in here:
             if ref in stack.resources:
                 raise UsageError(f"{ref} has no replica", hint="nexusctl status", code="no-replica")
-            raise no_such(ref, sorted(here))
+            raise no_such(ref, sorted(here), stack)
         names = {one.name for one in here[ref]}
         if going_on:
             said = follow(runtime, lambda: owned().get(ref, []), tail, workspace.clock)

@@ -33,7 +33,7 @@ def command(
     named = frozenset(ref_of(word, stack) for word in what)
     known = sorted(stack.resources)
     for ref in sorted(named - {ref_of("gateway", stack)} - set(known)):
-        raise no_such(ref, known)
+        raise no_such(ref, known, stack)
     retry = named or frozenset({*known, ref_of("gateway", stack)})
     with invocation.workspace(stack, invocation.command) as workspace:
         options = Options(only=named or None, retry=retry)

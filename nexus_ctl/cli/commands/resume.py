@@ -15,6 +15,7 @@ from nexus_ctl.cli.options import stack_options
 def command(invocation: Invocation, *, what: tuple[str, ...], files: tuple[str, ...], environment: str | None) -> None:
     """End a suspension. One that is declared (`spec.suspend`) ends in the manifest."""
     from nexus_ctl.cli.inputs import load_stack, no_such, ref_of
+    from nexus_ctl.store.records import Event
     from nexus_ctl.views.applied import spoken
 
     stack = load_stack(files, environment)
@@ -23,7 +24,10 @@ def command(invocation: Invocation, *, what: tuple[str, ...], files: tuple[str, 
         known = [item.ref for item in workspace.store.objects.all(stack.name)]
         for ref in refs:
             if ref not in known:
-                raise no_such(ref, known)
+                raise no_such(ref, known, stack)
         for ref in refs:
             resumed = workspace.store.objects.resume(stack.name, ref)
+            if resumed:
+                message = f"resumed by {workspace.actor}"
+                workspace.store.events.emit(Event("Normal", "Resumed", message, stack.name, ref, actor=workspace.actor))
             click.echo(f"{spoken(ref)} {'resumed' if resumed else 'was not suspended'}")

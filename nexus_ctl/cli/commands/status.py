@@ -19,7 +19,7 @@ def command(invocation: Invocation, *, files: tuple[str, ...], environment: str 
     """Show gateway, replicas and models, and what is wrong."""
     from controllers.reconciler import assess
     from nexus_ctl.cli.inputs import load_stack
-    from nexus_ctl.cli.objects import look, objects, replicas_of
+    from nexus_ctl.cli.objects import declared_otherwise, look, objects, replicas_of
     from nexus_ctl.cli.terminal import style_for
     from nexus_ctl.resources.conditions import is_ready
     from nexus_ctl.resources.kinds import KINDS
@@ -28,7 +28,7 @@ def command(invocation: Invocation, *, files: tuple[str, ...], environment: str 
 
     stack = load_stack(files, environment)
     with invocation.workspace(stack, invocation.command) as workspace:
-        seen = look(workspace)
+        seen = look(workspace, as_applied=True)
         found = objects(workspace, seen)
         there = {one.ref for one in found}
         # An image that is here is as declared, whoever brought it.
@@ -39,6 +39,7 @@ def command(invocation: Invocation, *, files: tuple[str, ...], environment: str 
             objects=tuple(found),
             replicas=tuple(view for ref in sorted(seen.observed) for view in replicas_of(seen, ref)),
             missing=tuple(spoken(ref) for ref in sorted(seen.desired.keys() - there - needless)),
+            ahead=tuple(spoken(ref) for ref in declared_otherwise(stack, seen)),
             backoffs=seen.scene.backoffs,
             undeclared=tuple(spoken(ref) for ref in sorted(there - seen.desired.keys())),
         )

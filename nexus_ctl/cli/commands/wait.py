@@ -64,7 +64,7 @@ def command(
             for ref in list(left):
                 one = found.get(ref)
                 if one is None and not may_be_absent:
-                    raise no_such(ref, sorted(found))
+                    raise no_such(ref, sorted(found), stack)
                 if met(one):
                     left.remove(ref)
                     click.echo(f"{spoken(ref)} {' or '.join(goals)} met")

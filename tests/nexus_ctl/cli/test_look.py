@@ -66,7 +66,8 @@ def test_get_forms(applied: CommandLine) -> None:
     one = applied.ok("get", "deployment/chat", "-o", "json").json()
     assert list(one) == ["apiVersion", "kind", "metadata", "spec", "status"]
     assert list(one["status"]) == [
-        "summary", "lifecycle", "observedGeneration", "specHash", "suspended", "columns", "conditions",
+        "summary", "lifecycle", "observedGeneration", "specHash", "suspended", "suspendedUntil", "columns",
+        "conditions",
     ]  # fmt: skip
     assert one["metadata"]["labels"] == {"tier": "front"}
     many = yaml.safe_load(applied.ok("get", "routes", "presets", "-o", "yaml").out)
@@ -101,6 +102,8 @@ def test_get_says_what_is_wrong(applied: CommandLine) -> None:
     applied.world.runtime.crash(name, Exit(137, 9))
     row = applied.ok("get", "deploy", "--no-headers").out.split()
     assert row[1:4] == ["False", "InProgress(ReplicasMissing)", "0/1"]
+    route = applied.ok("get", "routes", "--no-headers").out.split()
+    assert route[1:5] == ["False", "InProgress(NoEndpoint)", "chat,default", "0"], "its row is there, nobody answers"
 
 
 class Ending(FakeClock):
@@ -164,7 +167,8 @@ def test_status(applied: CommandLine, write: Write) -> None:
     assert "preset/precise  no longer declared: nexusctl prune" in text
     assert "deployment/chat  InProgress(ReplicasMissing): 0 of 1;" in text
     value = applied.ok("status", "-o", "json").json()
-    assert list(value) == ["formatVersion", "set", "gateway", "objects", "replicas", "wrong", "missing", "undeclared"]
+    assert list(value) == ["formatVersion", "set", "gateway", "objects", "replicas", "wrong", "missing", "undeclared",
+                           "ahead"]  # fmt: skip
     assert value["missing"] == ["preset/exact"]
 
 
@@ -264,15 +268,102 @@ def test_suspend_holds_and_resume_lets_go(applied: CommandLine, write: Write) ->
     assert applied("resume", "deployment/nope").code == 2
 
 
+def test_what_is_told_speaks_of_what_was_applied(applied: CommandLine, write: Write) -> None:
+    """An edited manifest is no outage; that it is ahead is told apart (gpustack#3011: saved, and nobody knows it)."""
+    write(DEMO.replace("2048", "4096"))
+    assert applied.ok("get", "deploy", "--no-headers").out.split()[1:4] == ["True", "Current", "1/1"]
+    assert applied.ok("wait", "deployment/chat").out == "deployment/chat condition=Ready met\n"
+    wrong = "Wrong:\n  deployment/chat  declared otherwise than applied: nexusctl plan\n"
+    assert applied.ok("status").out.endswith(wrong)
+    assert applied.ok("status", "-o", "json").json()["ahead"] == ["deployment/chat"]
+    applied.ok("delete", "route/chat", "--yes")
+    [stored] = [one for one in applied.world.store.objects.all("demo") if one.ref.kind == "Deployment"]
+    assert [one.status for one in stored.conditions if one.type == "Ready"] == ["True"], "nor when others are changed"
+    applied.ok("apply", "--yes")
+    assert applied.ok("status").out.endswith("All well.\n")
+
+
+def test_after_a_rollback_what_serves_is_told(applied: CommandLine, write: Write) -> None:
+    write(DEMO.replace("2048", "4096"))
+    applied.ok("apply", "--yes")
+    applied.ok("rollback", "deployment/chat", "--to-revision", "1", "--yes")
+    assert applied.ok("get", "deploy", "--no-headers").out.split()[1:4] == ["True", "Current", "1/1"]
+    assert "deployment/chat  declared otherwise than applied: nexusctl plan\n" in applied.ok("status").out
+
+
+def test_what_serves_as_declared_before_is_no_missing_replica(applied: CommandLine, write: Write) -> None:
+    [name] = [one for one in applied.world.runtime.things if "chat" in one]
+    applied.ok("suspend", "deployment/chat")
+    write(DEMO.replace("2048", "4096"))
+    applied.ok("apply")
+    status = applied.ok("status").out
+    assert f"deployment/chat  Suspended: 0 of 1; {name} serves as declared before\n" in status
+    applied.ok("resume", "deployment/chat")
+    assert applied.ok("get", "deploy", "--no-headers").out.split()[1:4] == ["False", "InProgress(OutOfDate)", "0/1"]
+
+
+def test_a_suspended_object_is_told_as_it_is(applied: CommandLine, write: Write) -> None:
+    applied.ok("suspend", "deployment/chat", "--reason", "lunch\nbreak", "--for", "1h")
+    assert "Suspended(lunch break)" in applied.ok("get", "deploy").out, "one line"
+    assert applied.ok("status").out.endswith("All well.\n")
+    until = "until 2026-01-01T01:0"
+    assert f"Suspended:   lunch break, {until}" in applied.ok("describe", "deployment/chat").out
+    assert applied.ok("get", "deployment/chat", "-o", "json").json()["status"]["suspendedUntil"].startswith(until[6:])
+    assert applied.ok("wait", "deployment/chat", "--for", "condition=Suspended").out.endswith("met\n")
+
+    write(DEMO.replace("2048", "4096"))
+    assert "Deployment/chat  suspended: lunch" in (plan := applied.ok("plan").out)
+    assert "lunch break; field_changed waits\n" in plan
+    applied.ok("apply")
+    *_, newest = applied.ok("history", "deployment/chat", "-o", "json").json()
+    assert (newest["generation"], newest["result"]) == (2, ""), "nobody has tried it"
+
+    [name] = [one for one in applied.world.runtime.things if "chat" in one]
+    applied.world.runtime.crash(name, Exit(1))
+    assert f"{name}: running -> exited(1)" in applied.ok("plan").out, "it is observed all the same"
+    assert "\n  deployment/chat  Suspended(lunch" in (status := applied.ok("status").out)
+    assert f"0 of 1; {name} exited(1)" in status
+    applied.ok("resume", "deployment/chat")
+    applied.ok("apply", "--yes")
+    *_, newest = applied.ok("history", "deployment/chat", "-o", "json").json()
+    assert (newest["generation"], newest["result"]) == (2, "Succeeded")
+    told = [one["reason"] for one in applied.ok("events", "deployment/chat", "-o", "json").json()]
+    assert [one for one in told if one in ("Suspended", "Resumed")] == ["Suspended", "Resumed"]
+
+
+def test_what_its_spec_suspends_is_not_pruned(applied: CommandLine, write: Write) -> None:
+    write(DEMO.replace("{model: smol,", "{model: smol, suspend: true,"))
+    applied.ok("apply")
+    write("\n---\n".join(part for part in DEMO.split("---\n") if "Deployment" not in part and "Route" not in part))
+    done = applied.ok("apply", "--prune", "--yes")
+    assert (
+        "deployment/chat blocked (suspended: spec.suspend is true; apply it without that, then remove it)" in done.out
+    )
+    assert [one for one in applied.world.runtime.things if "chat" in one]
+
+
+def test_a_suspension_for_no_time_is_refused(applied: CommandLine) -> None:
+    assert applied("suspend", "deployment/chat", "--for", "0s").code == 2
+    assert applied.ok("resume", "deployment/chat").out == "deployment/chat was not suspended\n"
+
+
+def test_what_is_only_declared_is_told_so(nexusctl: CommandLine) -> None:
+    for words in (["describe"], ["wait"], ["suspend"], ["history"], ["get"]):
+        done = nexusctl(*words, "deployment/chat")
+        assert done.code == 2
+        assert "Deployment/chat is declared, not applied\nhint: run\n  nexusctl plan\n" in done.err, words
+
+
 def test_any_kind_may_be_suspended_and_the_plan_says_so(applied: CommandLine, write: Write) -> None:
     applied.ok("suspend", "preset/precise", "--reason", "experiment")
     write(DEMO.replace("0.7", "0.2"))
     plan = applied.ok("plan").out
-    assert "Left alone:\n  Preset/precise  suspended: experiment\n" in plan
+    assert "Left alone:\n  Preset/precise  suspended: experiment; field_changed waits\n" in plan
     assert "5 unchanged" in plan
     applied.ok("apply")
     assert applied.world.routing.table.presets["precise"].params == {"temperature": 0.7}
-    assert applied("delete", "preset/precise", "--yes").code == 6
+    done = applied("delete", "preset/precise", "--yes")
+    assert (done.code, "suspended: experiment; nexusctl resume preset/precise" in done.err) == (6, True)
     applied.ok("resume", "preset/precise")
     applied.ok("apply")
     assert applied.world.routing.table.presets["precise"].params == {"temperature": 0.2}

@@ -98,7 +98,7 @@ def test_colour_is_put_around_and_changes_no_word() -> None:
 def test_nothing_to_do_is_one_line() -> None:
     plan = a_plan(Change(CHAT, Verb.NO_OP, untouched=("prod-chat-0-1",)), runtime="process")
     assert text(plan) == "Set prod  instance 7f3a00112233  runtime process\n\nPlan: 1 unchanged; 0 restarts.\n"
-    assert summary(a_plan()) == "Plan: nothing is declared; 0 restarts."
+    assert summary(a_plan()) == "Plan: nothing to do; 0 restarts."
 
 
 def test_json_is_stable() -> None:
