@@ -100,6 +100,8 @@ class Scene:
     """What is known of replicas that ended, by name: as the store remembers it, with what this look adds."""
     reverted: Mapping[Ref, Mapping[str, Revision]] = field(default_factory=dict)
     """Revisions that were gone back from, per object by the digest of their spec."""
+    retry: frozenset[Ref] = frozenset()
+    """Objects that somebody asked to have made good now, whatever is the matter."""
     held: Mapping[Ref, Revision] = field(default_factory=dict)
     """Objects whose declared spec is one of those: they are planned and assessed as what was gone back to."""
 

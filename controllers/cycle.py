@@ -16,6 +16,7 @@ from controllers.looking import Look, Options, look
 from controllers.reconciler import assess, reconcile
 from controllers.session import Session
 from controllers.stages import Stages
+from nexus_ctl.errors import NexusError
 from nexus_ctl.execution.report import Outcome, Report
 from nexus_ctl.execution.walk import Walk
 from nexus_ctl.planning.plan import Node, Plan
@@ -71,7 +72,8 @@ def carry_out(
     session.store.wishes.put(session.scene.set, normalise(stack.settings))
     outcomes, objects = _walk(session, plan, report, cancelled)
     if not cancelled():
-        objects = _go_back(session, stack, plan, outcomes, objects, report=report, cancelled=cancelled)
+        failed = reverting.failures(plan, outcomes, seen.observed)
+        objects = _go_back(session, stack, failed, objects, report=report, cancelled=cancelled)
     books.forget(session, objects)
     after = see(session, stack, Options(as_applied=True))
     assessed = assess(after)
@@ -107,8 +109,7 @@ def _walk(
 def _go_back(
     session: Session,
     stack: Stack,
-    plan: Plan,
-    outcomes: Mapping[int, Outcome],
+    failed: Mapping[Ref, NexusError],
     objects: tuple[ObjectResult, ...],
     *,
     report: Report,
@@ -119,7 +120,7 @@ def _go_back(
     The plan's own way back has mostly done so already; what is left are replicas that were exchanged before one failed.
     """
     back: dict[Ref, healing.Return] = {}
-    for ref, error in reverting.failures(plan, outcomes).items():
+    for ref, error in failed.items():
         why = session.world.redact(f"{error.code}: {error.detail.partition(chr(10))[0]}")
         found = healing.revert(
             session.store, session.scene.set, ref, why, actor=session.actor, op_id=session.op_id, declared=stack

@@ -93,6 +93,7 @@ def look(world: World, stack: Stack, scene: Scene, recorded: Mapping[Ref, Record
         placement=stack.settings.placement,
         refresh=options.refresh,
         adopt=options.adopt,
+        retry=options.retry,
         lock=stack.lock,
         look_upstream=options.upstream,
         removal="delete" if options.delete else "prune",

@@ -28,13 +28,17 @@ FOR_GOOD: Mapping[type[Action], tuple[type[NexusError], ...]] = {
 """The failures that speak against a revision; a killed engine or a runtime that is away do not."""
 
 
-def failures(plan: Plan, outcomes: Mapping[int, Outcome]) -> Mapping[Ref, NexusError]:
-    """Deployments whose new replica cannot become ready, and why."""
+def failures(plan: Plan, outcomes: Mapping[int, Outcome], observed: Mapping[Ref, Any]) -> Mapping[Ref, NexusError]:
+    """Deployments whose new replica cannot become ready, and why. One that was there before, in the routing table, and
+    that the plan only waited for says nothing about the new revision."""
     found: dict[Ref, NexusError] = {}
+    started = {node.action.name for node in plan.nodes if isinstance(node.action, StartReplica)}
     for node in plan.nodes:
         error = outcomes[node.id].error
         if node.ref.kind == KIND and error is not None and isinstance(error, FOR_GOOD.get(type(node.action), ())):
-            found.setdefault(node.ref, error)
+            served = observed[node.ref].endpoints.keys() - started
+            if not isinstance(node.action, AwaitReady) or node.action.name not in served:
+                found.setdefault(node.ref, error)
     return found
 
 

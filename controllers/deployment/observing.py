@@ -46,17 +46,22 @@ def observe(
     by_owner: dict[str, list[ReplicaView]] = {}
     specs = {ref.name: resource.spec for ref, resource in desired.items()}
     keys = world.keys.all()
+    served_once = {name for rows in sighting.table.endpoints.values() for name in rows}
 
     def view(replica: Any) -> ReplicaView:
-        if replica.state is not ReplicaState.RUNNING or replica.paused or not replica.address:
+        if replica.state is not ReplicaState.RUNNING or replica.paused:
             return ReplicaView(replica)
+        known = replica.name in served_once
+        if not replica.address:
+            return ReplicaView(replica, lost="out of reach: no port of it is published" if known else "")
         spec = specs.get(replica.owner.name)
         probe = probe_of(spec) if spec is not None else ReadyProbe()
         key = keys.get(replica.name, "")
         health = world.prober.look(replica.address, probe, key)
         reads = engines.reads(spec) if spec is not None and health is Health.READY else ()
         answers = world.prober.ask(replica.address, reads, probe.timeout_seconds, key)
-        return ReplicaView(replica, health, answers, keyed=bool(key))
+        deaf = known and health is Health.DOWN and Ref(KIND, replica.owner.name) in scene.retry
+        return ReplicaView(replica, health, answers, keyed=bool(key), lost="deaf: its probe says down" if deaf else "")
 
     ours = [
         replica

@@ -200,7 +200,7 @@ def _tight(
 def _gap(desired: Resource[DeploymentSpec], berth: Berth, change: Change, scene: Scene) -> Gap | None:
     if berth.evicted and len(berth.evicted) >= desired.spec.replicas:
         return Gap(None)
-    alone = desired.spec.replicas == 1
+    alone = desired.spec.replicas == 1 or (change.verb is Verb.RESTART and not change.untouched)
     if not alone or change.verb not in (Verb.REPLACE_STOP_FIRST, Verb.RESTART):
         return None
     return gap_of(change.steps, scene.timings.get(desired.ref))

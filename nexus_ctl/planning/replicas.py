@@ -116,7 +116,7 @@ def changing(
     fresh = []
     for new in incoming:
         index = new.replica.owner.replica
-        running = [v for v in replicas if _index(v) == index and v.replica.state is ReplicaState.RUNNING]
+        running = [v for v in replicas if _index(v) == index and v.runs]
         if not running:
             fresh.append(index)
         elif all(differences(view, new) for view in running):
@@ -134,14 +134,15 @@ def _leave(fleet: Fleet, seen: Seen, view: ReplicaView) -> tuple[Step, ...]:
 
 def _settle(fleet: Fleet, seen: Seen, incoming: Incoming, here: Sequence[ReplicaView]) -> list[Piece]:
     differences = {view.replica.name: fleet.differences(view, incoming) for view in here}
-    running = [view for view in here if view.replica.state is ReplicaState.RUNNING]
+    running = [view for view in here if view.runs]
     current = [view for view in running if not differences[view.replica.name]]
     if current and current[0].replica.name in fleet.evicted:
         why = fleet.evicted[current[0].replica.name]
         return [Piece(_leave(fleet, seen, view), (why,), Verb.UPDATE) for view in here]
     if current:
         spare = [view for view in here if view is not current[0]]
-        return _keep(fleet, seen, incoming, current[0], spare)
+        renamed = incoming.name in seen.endpoints and all(view.replica.name != incoming.name for view in here)
+        return [*_keep(fleet, seen, incoming, current[0], spare), *([_strike(seen, incoming.name)] if renamed else [])]
     if running:
         old = running[0]
         spare = [view for view in here if view is not old]
@@ -168,14 +169,19 @@ def _keep(fleet: Fleet, seen: Seen, incoming: Incoming, view: ReplicaView, spare
     if replica.limits != fleet.limits:
         by_others = fleet.limits_set and replica.limits not in fleet.limits_set(view)
         reasons = _limit_reasons(replica.limits, fleet.limits, "drift" if by_others else "config")
-        lines = [f"{replica.name}: {one.path} {one.after} -> {one.before}" for one in reasons if by_others]
+        lines = [
+            f"{replica.name}: {one.path} {one.after or 'unset'} -> {one.before or 'unset'}"
+            for one in reasons
+            if by_others
+        ]
         update = Step(UpdateLimits(replica.name, fleet.limits))
         pieces.append(Piece((update,), reasons, Verb.UPDATE, tuple(lines)))
     if view.health is not Health.READY:
         steps = rollout.finish_starting(replica.name, incoming.probe, fleet.route)
         if back is not None:
             steps = rollout.finish_exchange(incoming, fleet.outgoing(back, seen.route_of(back)), fleet.route)
-        drift, reason = f"{replica.name}: runs, its probe says {view.health}", Reason("not_ready", source="drift")
+        drift = f"{replica.name}: runs, its probe says {view.health}"
+        reason = Reason("not_ready", source="drift", detail=_way_out(fleet, seen, view))
         if replica.paused:
             steps = rollout.then((Step(ResumeReplica(replica.name)),), steps)
             drift = f"{replica.name}: running -> paused"
@@ -193,6 +199,13 @@ def _keep(fleet: Fleet, seen: Seen, incoming: Incoming, view: ReplicaView, spare
         reason = Reason("drift_field", "endpoint", source="drift", detail=seen.amiss[replica.name])
         pieces.append(Piece((Step(Publish(fleet.route, replica.name)),), (reason,), Verb.UPDATE))
     return pieces
+
+
+def _way_out(fleet: Fleet, seen: Seen, view: ReplicaView) -> str:
+    """What to do about one that served before and does not answer. A busy one will, so it is waited for."""
+    if view.health is not Health.DOWN or view.replica.name not in seen.endpoints or not fleet.route:
+        return ""
+    return f"it is waited for; to make it anew: nexusctl reconcile {fleet.ref.kind.lower()}/{fleet.ref.name}"
 
 
 def _limit_reasons(before: Limits, after: Limits, source: str) -> tuple[Reason, ...]:
@@ -235,10 +248,11 @@ def _renew(
     here: Sequence[ReplicaView],
     differences: Mapping[str, tuple[Reason, ...]],
 ) -> Piece:
-    """Nothing of this index runs. A thing that was made but never started usually cannot be started: make it anew.
-    One of another make, left by an interrupted exchange or ended before a change, stays until the new one is ready."""
+    """Nothing of this index runs, or what runs is lost. What was made but never started usually cannot be started: it
+    is made anew. One of another make, left by an interrupted exchange or ended before a change, stays until the new one
+    is ready."""
     replica = here[0].replica
-    was = replica.condition
+    was = here[0].lost or replica.condition
     drift = (f"{replica.name}: running -> {was}",)
     if not fleet.heal:
         return Piece(drift=drift)
@@ -281,11 +295,12 @@ def _tidy(fleet: Fleet, seen: Seen) -> list[Piece]:
     """Rows of the routing table behind which no replica stands."""
     known = {view.replica.name for view in seen.replicas}
     coming = {incoming.name for incoming in fleet.incoming}
+    return [_strike(seen, name) for name in sorted(seen.endpoints.keys() - known - coming)]
+
+
+def _strike(seen: Seen, name: str) -> Piece:
     reason = (Reason("drift_missing", "endpoint", source="drift"),)
-    return [
-        Piece((Step(Withdraw(seen.routed_as[name], name)),), reason, Verb.UPDATE, (f"{name}: vanished",))
-        for name in sorted(seen.endpoints.keys() - known - coming)
-    ]
+    return Piece((Step(Withdraw(seen.routed_as[name], name)),), reason, Verb.UPDATE, (f"{name}: vanished",))
 
 
 def _change(fleet: Fleet, seen: Seen, pieces: Sequence[Piece]) -> Change:

@@ -10,7 +10,7 @@ from nexus_ctl.resources.adoption import Candidate
 from nexus_ctl.resources.artifact import Artifact, Forecast, Offer, Pin, Request, Upstream
 from nexus_ctl.resources.envelope import Ref
 from nexus_ctl.resources.normal import Normal
-from nexus_ctl.resources.replica import Health, ObservedReplica
+from nexus_ctl.resources.replica import Health, ObservedReplica, ReplicaState
 from nexus_ctl.resources.routing import PresetEntry, RouteEntry
 from nexus_ctl.resources.weights import GgufHeader
 
@@ -68,7 +68,8 @@ class ObservedModel:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaView:
-    """A replica of ours with what its probe says. `health` is DOWN unless it runs."""
+    """A replica of ours with what its probe says. `health` is DOWN unless it runs. `lost` says why one that runs, and
+    was ready once, is to be made anew; "" otherwise."""
 
     replica: ObservedReplica
     health: Health = Health.DOWN
@@ -76,6 +77,12 @@ class ReplicaView:
     """What a ready engine says it loaded: JSON by path; a path that was not answered is left out."""
     keyed: bool = False
     """Whether the key that it asks for is kept where the gateway finds it."""
+    lost: str = ""
+
+    @property
+    def runs(self) -> bool:
+        """Whether it runs and may be kept."""
+        return self.replica.state is ReplicaState.RUNNING and not self.lost
 
 
 @dataclass(frozen=True, slots=True)

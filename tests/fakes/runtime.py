@@ -81,6 +81,8 @@ class Thing:
     ended_at: datetime | None = None
     deaf: bool = False
     paused: bool = False
+    hung: bool = False
+    """Whether it runs and answers no probe any more."""
     candidate: Candidate | None = None
     secrets: dict[str, str] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
@@ -291,7 +293,7 @@ class FakeRuntime:
 
     def look(self, address: str, probe: ReadyProbe, key: str = "") -> Health:
         thing = next((t for t in self.things.values() if t.address == address and address), None)
-        if thing is None or thing.paused:
+        if thing is None or thing.paused or thing.hung:
             return Health.DOWN
         return Health.READY if self.clock.monotonic() >= self._ready_at(thing) else Health.LOADING
 
