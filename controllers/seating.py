@@ -86,7 +86,8 @@ def _claimant(
         strategy=spec.placement.strategy or scene.placement.strategy,
         priority=spec.placement.priority,
         pins=tuple(device.id for device in devices) if gpus is not None and gpus.ids is not None else (),
-        order=spec.rollout.strategy,
+        # a lost one bears its successor's name, so it goes first
+        order="stopFirst" if any(view.lost for view in exchanged.values()) else spec.rollout.strategy,
         exchanges={index: _placed(view, scene) for index, view in exchanged.items()},
         fresh=tuple(i for i in fresh if i not in adopted and (spec.drift == "heal" or i not in running)),
     )

@@ -116,10 +116,10 @@ def changing(
     fresh = []
     for new in incoming:
         index = new.replica.owner.replica
-        running = [v for v in replicas if _index(v) == index and v.runs]
+        running = [v for v in replicas if _index(v) == index and v.replica.state is ReplicaState.RUNNING]
         if not running:
             fresh.append(index)
-        elif all(differences(view, new) for view in running):
+        elif all(view.lost or differences(view, new) for view in running):
             exchanged[index] = running[0]
     return exchanged, tuple(fresh)
 

@@ -244,6 +244,20 @@ def test_rolling_replicas_need_room_for_one_more_only(header: Any) -> None:
     assert world.plan(stack(after)).empty
 
 
+def test_one_that_is_lost_gives_its_own_place_to_its_successor(header: Any) -> None:
+    """It runs and holds its memory, and nothing leads to it: it leaves before the new one comes."""
+    wish = chat("low")
+    world = a_world(header, a=whole_claim(header, wish))
+    world.apply(stack(wish))
+    [lost] = [thing for thing in world.runtime.things.values() if thing.deployment == "low"]
+    lost.address = ""
+    assert change_of(world, stack(wish), "low").verb is Verb.RESTART
+    world.apply(stack(wish))
+    assert len(launched(world, "low")) == 1
+    assert world.runtime.peak_gpu_bytes["a"] <= world.gpus["a"]
+    assert world.plan(stack(wish)).empty
+
+
 def test_what_a_command_suspended_is_never_evicted(header: Any) -> None:
     low, high = chat("low"), chat("high", placement={"priority": 10})
     world = a_world(header, a=whole_claim(header, low))
