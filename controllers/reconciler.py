@@ -164,7 +164,7 @@ def _refuse_in_use(changes: list[Change], seen: Look) -> list[Change]:
         for target in _applied_references(ref, seen):
             users.setdefault(target, set()).add(ref)
     return [
-        blocked(change.ref, Reason("in_use", source="dependency", detail=f"{_names(users[change.ref])} refer to it"))
+        blocked(change.ref, Reason("in_use", source="dependency", detail=_used_by(users[change.ref])))
         if change.verb in (Verb.DELETE, Verb.PRUNE) and users.get(change.ref, set()) - going
         else change
         for change in changes
@@ -181,6 +181,10 @@ def _hold_dependents(changes: list[Change], edges: Mapping[Ref, frozenset[Ref]])
         for ref, missing in waiting.items():
             held[ref] = blocked(ref, Reason("dependency_blocked", source="dependency", detail=_names(missing)))
     return list(held.values())
+
+
+def _used_by(users: set[Ref]) -> str:
+    return f"used by {_names(users)}; remove {'that' if len(users) == 1 else 'those'} first, or in the same command"
 
 
 def _names(refs: set[Ref] | frozenset[Ref]) -> str:

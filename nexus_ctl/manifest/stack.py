@@ -54,7 +54,7 @@ def load(
     aside = {os.path.realpath(path) for layer in overlays.values() for path in layer}
     base = [node for node in found if node is not root and os.path.realpath(node.place.source.path) not in aside]
     documents = _identified((_interpolated(node, reading) for node in base), reading)
-    if stack is not None and (settings := identify(stack, reading.fault)) is not None:
+    if stack is not None and (settings := _named(stack, reading)) is not None:
         documents[settings.ref] = settings
     chosen = overlays.get(environment or "", [])
     for layer in chosen:
@@ -111,7 +111,7 @@ class _Reading:
         if not paths:
             above = files.workspace_above(os.getcwd())
             if above is None:
-                hint = "name the manifests with -f, or write one with:\nnexusctl init"
+                hint = "name the manifests with -f, or write one with:\n  nexusctl init"
                 raise UsageError("no nexus.yaml here or in a folder above", hint=hint)
             return self.file(above)
         named: list[Node] = []
@@ -196,12 +196,10 @@ def _overlays(stack: Node | None, environment: str | None, reading: _Reading) ->
 def _identified(nodes: Iterable[Node], reading: _Reading) -> dict[Ref, Document]:
     documents: dict[Ref, Document] = {}
     for node in nodes:
-        document = identify(node, reading.fault)
+        document = _named(node, reading)
         if document is None:
-            reading.broken = True
-            if (other := nameless(node)) is not None:
-                parse(other, reading.fault)
-        elif document.ref.kind == "Stack":
+            continue
+        if document.ref.kind == "Stack":
             reading.fault(
                 document.name_place.fault("duplicate-stack", document.ref.name, hint="keep one Stack document")
             )
@@ -209,9 +207,20 @@ def _identified(nodes: Iterable[Node], reading: _Reading) -> dict[Ref, Document]
             detail = f"{document.ref} is first declared at {first.name_place.location}"
             hint = "rename one of them, or take one away"
             reading.fault(document.name_place.fault("duplicate-resource", detail, path="metadata.name", hint=hint))
+            parse(document, reading.fault)  # its other faults
         else:
             documents[document.ref] = document
     return documents
+
+
+def _named(node: Node, reading: _Reading) -> Document | None:
+    """The document under its name; None where it has none, with the faults of its spec beside that of its name."""
+    document = identify(node, reading.fault)
+    if document is None:
+        reading.broken = True
+        if (other := nameless(node)) is not None:
+            parse(other, reading.fault)
+    return document
 
 
 def _lay_over(documents: dict[Ref, Document], nodes: list[Node], reading: _Reading, *, only_known: bool) -> None:

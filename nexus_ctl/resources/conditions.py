@@ -30,6 +30,10 @@ EFFECTIVE = "Effective"
 """The engines loaded what is declared, by their own word."""
 SUSPENDED = "Suspended"
 """Observed and reported, but not acted upon (R26)."""
+OF_MODELS = ("Downloaded", "Converted", "Quantized", "Verified")
+OF_DEPLOYMENTS = ("Started", "Healthy", "Routed")
+TYPES = (READY, RECONCILING, STALLED, DRIFTED, PLACED, EFFECTIVE, SUSPENDED, *OF_MODELS, *OF_DEPLOYMENTS)
+"""Every type that an object may have; what one can wait for."""
 
 
 @dataclass(frozen=True, slots=True)

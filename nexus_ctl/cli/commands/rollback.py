@@ -79,7 +79,8 @@ def _target(ref: Ref, revisions: Sequence[Revision], number: int | None) -> Revi
         found = next((one for one in revisions if one.number == number), None)
         if found is None:
             known = ", ".join(str(one.number) for one in revisions)
-            raise UsageError(f"{ref} has no revision {number}; it has {known}", code="unknown-revision")
+            hint = f"nexusctl history {ref.kind.lower()}/{ref.name}"
+            raise UsageError(f"{ref} has no revision {number}; it has {known}", hint=hint, code="unknown-revision")
         return found
     earlier = revisions[:-1]
     if not earlier:

@@ -91,7 +91,10 @@ def _goal(goals: Sequence[str]) -> Goal:
 
 
 def _test(goal: str) -> Goal:
+    from difflib import get_close_matches
+
     from nexus_ctl.errors import UsageError
+    from nexus_ctl.resources.conditions import TYPES
 
     if goal == "delete":
         return lambda one: one is None
@@ -102,6 +105,13 @@ def _test(goal: str) -> Goal:
     if word != "condition" or not kind:
         raise UsageError(f"{goal!r} is no goal", hint="write condition=Ready, condition=Ready=False, create or delete")
     wanted = (kind.lower(), (status or "True").lower())
+    known = {one.lower(): one for one in TYPES}
+    if wanted[0] not in known or wanted[1] not in ("true", "false", "unknown"):
+        close = get_close_matches(wanted[0], known, n=1)
+        hint = f'did you mean "condition={known[close[0]]}"?' if close else f"one of: {', '.join(sorted(TYPES))}"
+        if wanted[0] in known:
+            hint = "one of: True, False, Unknown"
+        raise UsageError(f"{goal!r} never comes true", hint=hint)
 
     def met(one: ObjectView | None) -> bool:
         return one is not None and wanted in [(c.type.lower(), c.status.lower()) for c in one.conditions]

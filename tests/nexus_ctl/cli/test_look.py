@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -13,8 +14,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+import controllers
 from nexus_ctl.artifacts.disk import TEMPORARY
 from nexus_ctl.engines import table as engines
+from nexus_ctl.resources.conditions import TYPES
 from nexus_ctl.resources.device import Holding
 from nexus_ctl.resources.image import LocalImage
 from nexus_ctl.resources.launch import Mount
@@ -244,6 +247,10 @@ def test_wait(applied: CommandLine) -> None:
     assert applied("wait", "deployment/nope").code == 2
     assert applied.ok("wait", "deployment/nope", "--for", "delete").out == "deployment/nope delete met\n"
     assert applied("wait", "deployment/chat", "--for", "sunshine").code == 2
+    done = applied("wait", "deployment/chat", "--for", "condition=Redy")
+    assert (done.code, 'did you mean "condition=Ready"?' in done.err) == (2, True), "not after a quarter of an hour"
+    done = applied("wait", "deployment/chat", "--for", "condition=Ready=yes")
+    assert (done.code, "one of: True, False, Unknown" in done.err) == (2, True)
     done = applied("wait", "deployment/chat", "--for", "condition=Ready=False", "--timeout", "3s")
     assert done.code == 5
     assert "condition=Ready=False not met within 3 s\n  Deployment/chat: Current" in done.err
@@ -572,3 +579,10 @@ def test_chat_without_a_gateway(nexusctl: CommandLine, write: Write) -> None:
     done = nexusctl("chat", "Hello")
     assert done.code == 4
     assert "error[gateway-unreachable]: the gateway does not answer" in done.err
+
+
+def test_one_may_wait_for_every_condition_that_is_ever_set() -> None:
+    sources = [path.read_text(encoding="utf-8") for path in Path(controllers.__file__).parent.rglob("*.py")]
+    said = {word for text in sources for word in re.findall(r'(?:Condition|_counted)\(\s*"(\w+)"', text)}
+    assert said >= {"Ready", "Downloaded", "Started"}, "the pattern finds them"
+    assert said <= set(TYPES)

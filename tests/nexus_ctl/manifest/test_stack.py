@@ -178,6 +178,17 @@ def test_all_faults_of_all_files_come_at_once_sorted_by_place(write: Any) -> Non
     ]
 
 
+def test_a_stack_without_a_good_name_and_a_repeated_resource_tell_their_other_faults_too(load_text: Any) -> None:
+    with pytest.raises(ManifestError) as caught:
+        load_text(
+            STACK.replace("name: ", "name: Not_") + "spec: {runtime: {driver: dokcer}}\n---\n"
+            + preset("p") + "---\n" + preset("p") + "spec: {smpling: {}}\n"
+        )  # fmt: skip
+    assert [one.code for one in caught.value.diagnostics] == [
+        "invalid-name", "invalid-choice", "duplicate-resource", "unknown-field",
+    ]  # fmt: skip
+
+
 # values
 
 
