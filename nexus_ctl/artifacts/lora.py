@@ -9,6 +9,7 @@ convert_lora_to_gguf.py and src/llama-adapter.cpp; of the configuration: PEFT, L
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from math import prod
@@ -27,10 +28,10 @@ from nexus_ctl.resources.weights import TYPE_BY_NAME, GgufHeader, Tensor
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 HINT = "convert it with llama.cpp's convert_lora_to_gguf.py, and name the GGUF as the source"
 _REFUSED = (
-    *("use_dora", "use_rslora", "use_qalora", "lora_bias", "fan_in_fan_out", "modules_to_save", "rank_pattern"),
-    *("alpha_pattern", "layer_replication", "target_parameters", "trainable_token_indices", "alora_invocation_tokens"),
+    *("use_dora", "use_qalora", "lora_bias", "fan_in_fan_out", "modules_to_save", "rank_pattern", "alpha_pattern"),
+    *("layer_replication", "target_parameters", "trainable_token_indices", "alora_invocation_tokens"),
 )
-"""Settings that make an adapter more than `alpha / rank * B A` on plain matrices; all are off when left out."""
+"""Settings that make an adapter more than a factor times `B A` on plain matrices; all are off when left out."""
 _BEGINNINGS = (None, True, False, "gaussian", "eva")
 """Values of `init_lora_weights` that leave the model's own weights as they are."""
 _INNER: Mapping[str, Mapping[str, str]] = {
@@ -66,7 +67,7 @@ def _adapter(folder: Folder, model: GgufHeader, kind: str) -> Converted:
         "general.file_type": ALL_F32 if kind == "f32" else FILE_TYPES[kind.upper()].number,
         "general.quantization_version": 2,
         "adapter.type": "lora",
-        "adapter.lora.alpha": float(config["lora_alpha"]),
+        "adapter.lora.alpha": _alpha(config),
     }
     return assembled(metadata, tensors, origins)
 
@@ -84,6 +85,11 @@ def _check(config: Mapping[str, Any]) -> None:
         raise ValueError(f"it was trained with {', '.join(more)}, which llama.cpp's adapters do not have")
     if type(config["r"]) is not int:
         raise ValueError("r is not a whole number")
+
+
+def _alpha(config: Mapping[str, Any]) -> float:
+    """What llama.cpp divides by the rank: PEFT's own alpha, which a rank-stabilised one divides by the rank's root."""
+    return float(config["lora_alpha"]) * (math.sqrt(config["r"]) if config.get("use_rslora") else 1.0)
 
 
 def _tensors(folder: Folder, model: GgufHeader, rank: int, kind: str) -> tuple[dict[str, Origin], tuple[Tensor, ...]]:

@@ -83,7 +83,7 @@ def test_the_rows_of_other_families_stay_where_they_are(tmp_path: Path, name: st
     [
         ({"peft_type": "IA3"}, "kind IA3"),
         ({"use_dora": True}, "use_dora"),
-        ({"use_rslora": True}, "use_rslora"),
+        ({"use_rslora": True, "use_dora": True}, "trained with use_dora,"),
         ({"bias": "lora_only"}, "trained with bias"),
         ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
         ({"rank_pattern": {"q_proj": 8}}, "rank_pattern"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import zlib
 from collections.abc import Mapping
 
@@ -19,6 +20,9 @@ NEAR = 0.01
 CHANGED = ("llama", "llama-tied-biased", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "phi3", "smollm3")
 CHANGED += ("granite", "olmo2", "stablelm", "starcoder2", "mixtral", "qwen2moe", "qwen3moe", "granitemoe")
 CHANGED += ("olmo3", "cohere", "cohere2", "seed-oss", "ernie")
+STABILISED = ("llama", "gemma3")
+"""Of these also an adapter whose alpha is divided by the root of the rank."""
+CASES = tuple((name, False) for name in CHANGED) + tuple((name, True) for name in STABILISED)
 
 
 def matrices(checkpoint: Checkpoint) -> dict[str, Numbers]:
@@ -38,46 +42,48 @@ def pair(name: str, shape: tuple[int, ...]) -> tuple[Numbers, Numbers]:
     return (below / np.sqrt(shape[1])).astype(np.float32), (above / 2).astype(np.float32)
 
 
-def adapter_files(checkpoint: Checkpoint) -> dict[str, bytes]:
+def adapter_files(checkpoint: Checkpoint, *, stabilised: bool) -> dict[str, bytes]:
     """As PEFT writes it."""
     tensors: dict[str, Numbers] = {}
     for name, numbers in matrices(checkpoint).items():
         stem = f"base_model.model.{name.removesuffix('.weight')}"
         tensors[f"{stem}.lora_A.weight"], tensors[f"{stem}.lora_B.weight"] = pair(name, numbers.shape)
     config = {"peft_type": "LORA", "r": RANK, "lora_alpha": ALPHA, "bias": "none", "init_lora_weights": True}
+    config["use_rslora"] = stabilised
     return {"adapter_config.json": json.dumps(config).encode(), "adapter_model.safetensors": safetensors(tensors)}
 
 
-def merged_files(checkpoint: Checkpoint) -> dict[str, bytes]:
+def merged_files(checkpoint: Checkpoint, *, stabilised: bool) -> dict[str, bytes]:
     """The model with the adapter added to its matrices."""
+    factor = ALPHA / (math.sqrt(RANK) if stabilised else RANK)
     tensors = checkpoint.tensors()
     for name, numbers in matrices(checkpoint).items():
         below, above = pair(name, numbers.shape)
-        tensors[name] = numbers + np.float32(ALPHA / RANK) * (above @ below)
+        tensors[name] = numbers + np.float32(factor) * (above @ below)
     files = checkpoint.files()
     texts = {name: content for name, content in files.items() if not name.endswith(".safetensors")}
     return texts | {"model.safetensors": safetensors(tensors)}
 
 
 @pytest.fixture(scope="module")
-def answers(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, tuple[Answers, Answers, Answers]]:
+def answers(tmp_path_factory: pytest.TempPathFactory) -> Mapping[tuple[str, bool], tuple[Answers, Answers, Answers]]:
     """Of the model alone, with its adapter, and merged; the engine is started once."""
     root = tmp_path_factory.mktemp("made")
     asked = []
-    for name in CHANGED:
-        checkpoint = CHECKPOINTS[name]
-        base = gguf_of(checkpoint.files(), root / name / "base")
-        adapter = gguf_of(adapter_files(checkpoint), root / name / "adapter", base=base)
-        merged = gguf_of(merged_files(checkpoint), root / name / "merged")
+    for name, stabilised in CASES:
+        checkpoint, folder = CHECKPOINTS[name], root / f"{name}-{stabilised}"
+        base = gguf_of(checkpoint.files(), folder / "base")
+        adapter = gguf_of(adapter_files(checkpoint, stabilised=stabilised), folder / "adapter", base=base)
+        merged = gguf_of(merged_files(checkpoint, stabilised=stabilised), folder / "merged")
         asked += [Question(base, PROMPTS), Question(base, PROMPTS, adapter=adapter), Question(merged, PROMPTS)]
     found = ask(asked)
-    return {name: (found[3 * at], found[3 * at + 1], found[3 * at + 2]) for at, name in enumerate(CHANGED)}
+    return {case: (found[3 * at], found[3 * at + 1], found[3 * at + 2]) for at, case in enumerate(CASES)}
 
 
-@pytest.mark.parametrize("name", CHANGED)
+@pytest.mark.parametrize("case", CASES)
 def test_a_model_with_an_adapter_answers_as_the_merged_one(
-    answers: Mapping[str, tuple[Answers, Answers, Answers]], name: str
+    answers: Mapping[tuple[str, bool], tuple[Answers, Answers, Answers]], case: tuple[str, bool]
 ) -> None:
-    alone, adapted, merged = (np.array(one.logprobs) for one in answers[name])
+    alone, adapted, merged = (np.array(one.logprobs) for one in answers[case])
     assert np.abs(adapted - merged).max() < NEAR
     assert np.abs(adapted - alone).max() > 0.5, "the adapter changes what is said"
