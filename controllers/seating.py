@@ -79,7 +79,13 @@ def _claimant(
     return Claimant(
         ref=resource.ref,
         runs=runs(
-            spec, observed.header, model_bytes(spec, scene), devices, learned(resource, scene), files=observed.beside
+            spec,
+            observed.header,
+            model_bytes(spec, scene),
+            devices,
+            learned(resource, scene),
+            files=observed.beside,
+            checkpoint=observed.checkpoint,
         )
         if known
         else (),

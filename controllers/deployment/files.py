@@ -19,6 +19,7 @@ from nexus_ctl.errors import ActionError
 from nexus_ctl.execution.world import World
 from nexus_ctl.planning.change import Reason
 from nexus_ctl.resources.artifact import Request
+from nexus_ctl.resources.checkpoint import Checkpoint
 from nexus_ctl.resources.deployment import DeploymentSpec
 from nexus_ctl.resources.envelope import Resource
 from nexus_ctl.resources.launch import meant
@@ -33,10 +34,14 @@ class Headers:
     found: Mapping[str, GgufHeader]
     no_gguf: Mapping[str, str]
     """Files of an engine that takes GGUF alone which are something else."""
+    checkpoint: Checkpoint | None = None
+    """The model of an engine that takes safetensors."""
 
 
 def headers(world: World, scene: Scene, spec: DeploymentSpec) -> Headers:
     """Of each file that the spec refers to."""
+    if spec.engine.vllm is not None:
+        return Headers({}, {}, _checkpoint(world, scene.models.get(spec.model, ObservedModel()).request))
     engine = spec.engine.llama_cpp
     files = {SERVED: (spec.model, engine.file if engine is not None else None)}
     if engine is not None:
@@ -65,6 +70,15 @@ def known_headers(observed: ObservedDeployment) -> Mapping[str, GgufHeader]:
 def _header(world: World, request: Request, file: str) -> GgufHeader | None:
     token = request.source.token
     return world.artifacts.header(request, world.secret(token.value_from) if token is not None else None, file)
+
+
+def _checkpoint(world: World, request: Request | None) -> Checkpoint | None:
+    token = request.source.token if request is not None else None
+    try:
+        secret = world.secret(token.value_from) if token is not None else None
+        return world.artifacts.checkpoint(request, secret) if request is not None else None
+    except ActionError:
+        return None
 
 
 def wrong_files(desired: Resource[DeploymentSpec], observed: ObservedDeployment, scene: Scene) -> list[Reason]:

@@ -112,6 +112,7 @@ def _with_secrets(
         adoptable=adoptable,
         in_the_way=taken,
         header=told.found.get(SERVED),
+        checkpoint=told.checkpoint,
         beside=beside,
         no_gguf=told.no_gguf,
     )

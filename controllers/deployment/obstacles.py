@@ -73,6 +73,6 @@ def no_place(
     if seat is None:
         return None
     if seat.refused is None:
-        short = next((one.run.short for _, one in sorted(seat.seated.items()) if one.run.short), "")
-        return Reason("insufficient_gpu", "spec.engine.vllm.model.maxLength", detail=short) if short else None
+        run = next((one.run for _, one in sorted(seat.seated.items()) if one.run.short), None)
+        return Reason("insufficient_gpu", run.short_at, detail=run.short) if run is not None else None
     return refusal(desired.spec, observed.header, seat.refused, machine)

@@ -45,6 +45,7 @@ from nexus_ctl.resources.artifact import (
     Verdict,
 )
 from nexus_ctl.resources.catalog import SPLIT
+from nexus_ctl.resources.checkpoint import Checkpoint
 from nexus_ctl.resources.launch import chosen
 from nexus_ctl.resources.lock import SHA256, LockedBuild, LockedFile
 from nexus_ctl.resources.weights import GgufHeader
@@ -145,6 +146,21 @@ class Cache:
         except NotGguf:
             raise
         except (ActionError, ValueError):
+            return None
+
+    def checkpoint(self, request: Request, token: str | None = None) -> Checkpoint | None:
+        """See the port."""
+        from nexus_ctl.artifacts.checkpoint import local_checkpoint, remote_checkpoint
+        from nexus_ctl.artifacts.shelf import Shelf
+
+        artifact = self.find(request)
+        try:
+            if artifact is not None:
+                return local_checkpoint(Path(artifact.path)) if artifact.files else None
+            if request.steps or request.source.hugging_face is None:
+                return None
+            return remote_checkpoint(self._ask(request, token), self._means, Shelf(self.layout.hub))
+        except (ActionError, OSError):
             return None
 
     def _predicted(self, request: Request, token: str | None) -> GgufHeader | None:

@@ -21,6 +21,7 @@ from nexus_ctl.resources.artifact import (
     Upstream,
     Verdict,
 )
+from nexus_ctl.resources.checkpoint import Checkpoint
 from nexus_ctl.resources.lock import LockedBuild, LockedFile
 from nexus_ctl.resources.weights import GgufHeader
 
@@ -46,6 +47,11 @@ class Artifacts(Protocol):
         where there is none to be had: an unclear choice, a header that breaks the rules, a source without ranges, or
         one that does not answer. Raises Terminal (`not-gguf`) for a file that is something else.
         """
+        ...
+
+    def checkpoint(self, request: Request, token: str | None = None) -> Checkpoint | None:
+        """Configuration and tensor table of a repository of safetensors, before any download: from disk where it is
+        here, else by a few range requests of each file. None where there is none to be had, as `header`."""
         ...
 
     def partial_bytes(self, request: Request) -> int:

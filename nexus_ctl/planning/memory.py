@@ -71,6 +71,7 @@ def device_lines(seat: Seat, machine: Machine, before: Mapping[int, str]) -> Ite
         if HOST in parts and parts[HOST].total_bytes:
             yield f"{word}{memory_line(Estimate(parts[HOST]))}"
         yield f"{word}{one.run.option.label}: {'; '.join(_weighed(w, machine) for w in _on_devices(one))}"
+        yield from (f"{word}{line}" for line in one.run.told)
 
 
 def _on_devices(one: Seated) -> list[Weighed]:

@@ -8,7 +8,7 @@ is known of an engine, a share of the model's size is assumed, and said to be.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -19,7 +19,9 @@ from nexus_ctl.placement.declared import draft_settings, settings_of
 from nexus_ctl.placement.estimate import DEVICE_OVERHEAD_BYTES
 from nexus_ctl.placement.options import Way, ways
 from nexus_ctl.placement.report import Report, corrected, learning_key
-from nexus_ctl.placement.vllm import DEFAULT_UTILISATION, short_of
+from nexus_ctl.placement.vllm import DEFAULT_UTILISATION
+from nexus_ctl.planning.running_vllm import LONGER, start_of
+from nexus_ctl.resources.checkpoint import Checkpoint
 from nexus_ctl.resources.container import Gpus
 from nexus_ctl.resources.deployment import DeploymentSpec
 from nexus_ctl.resources.device import Device
@@ -34,8 +36,9 @@ from nexus_ctl.resources.memory import (
     PartKind,
     PlaceMemory,
 )
-from nexus_ctl.resources.normal import canonical_json, digest
+from nexus_ctl.resources.normal import canonical_json
 from nexus_ctl.resources.placement import Option
+from nexus_ctl.resources.vllm import Vllm
 from nexus_ctl.resources.weights import GgufHeader
 
 ASSUMED_SHARE = 0.2
@@ -59,6 +62,10 @@ class Run:
     """What the engine's report of memory is kept under; "" where it reports none."""
     short: str = ""
     """Why it would not start though its claim finds room; "" where nothing says so."""
+    short_at: str = ""
+    """The field of the manifest that this speaks of."""
+    told: tuple[str, ...] = ()
+    """What else there is to say of it, each a line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +92,17 @@ def runs(
     learned: Learned = Learned(),
     *,
     files: Mapping[str, GgufHeader] = MappingProxyType({}),
+    checkpoint: Checkpoint | None = None,
 ) -> tuple[Run, ...]:
     """In order of preference. Empty where nothing can be said: the size is unknown, or GPUs are asked for and none is
     seen. `devices` are those it may use (`candidates`), in order; `files` the headers of what comes along, by the
-    path of the reference."""
+    path of the reference; `checkpoint` what vLLM loads."""
     engine, gpus = spec.engine.llama_cpp, spec.resources.gpus
     if gpus is not None and not devices:
         return ()
     usable = [Accelerator(device.id, device.free_bytes) for device in devices] if gpus is not None else []
     if gpus is not None and (gpus.memory is not None or engine is None or header is None):
-        return _claimed(spec, gpus, size_bytes, devices, learned)
+        return _claimed(spec, gpus, size_bytes, devices, learned, checkpoint=checkpoint)
     if engine is None or header is None:
         return _assumed_on_host(spec, size_bytes)
     counts = counts_of(gpus, len(devices)) if gpus is not None else ()
@@ -103,7 +111,7 @@ def runs(
         found = ways(header, settings, usable, counts=counts, partial=partial, beside=along)
     except ValueError:
         return (
-            _claimed(spec, gpus, size_bytes, devices, learned)
+            _claimed(spec, gpus, size_bytes, devices, learned, checkpoint=checkpoint)
             if gpus is not None
             else _assumed_on_host(spec, size_bytes)
         )
@@ -219,7 +227,13 @@ def _told(spec: DeploymentSpec, settings: EngineSettings) -> DeploymentSpec:
 
 
 def _claimed(
-    spec: DeploymentSpec, gpus: Gpus, size_bytes: int | None, devices: Sequence[Device], learned: Learned
+    spec: DeploymentSpec,
+    gpus: Gpus,
+    size_bytes: int | None,
+    devices: Sequence[Device],
+    learned: Learned,
+    *,
+    checkpoint: Checkpoint | None,
 ) -> tuple[Run, ...]:
     """Claims that no header gives: declared, vLLM's budget, or a guess by the model's size."""
     found = []
@@ -232,25 +246,35 @@ def _claimed(
         places = tuple(PlaceMemory(device.id, (part,)) for device in devices[:count])
         label = "whole" if count == 1 else f"over {count} devices"
         memory = Estimate(PlaceMemory(HOST, ()), places)
-        key, short = _vllm_lesson(spec, size, devices[:count], learned)
-        found.append(Run(Option(label, (size,) * count), spec, memory, spec.resources.memory or 0, key, short))
+        run = Run(Option(label, (size,) * count), spec, memory, spec.resources.memory or 0)
+        found.append(_with_vllm(run, spec.engine.vllm, devices[:count], learned, checkpoint))
     return tuple(found)
 
 
-def _vllm_lesson(spec: DeploymentSpec, budget: int, devices: Sequence[Device], learned: Learned) -> tuple[str, str]:
-    """The key of what vLLM tells at its start, and what an earlier start says against this one. Neither the budget nor
-    the context's length is in the key: what is not cache is the same with any."""
-    engine, (files, build) = spec.engine.vllm, learned.identity
-    if engine is None or not files or not build:
-        return "", ""
-    told = engine.model_dump(mode="json", exclude={"server", "image"}, exclude_defaults=True)
-    told.get("cache", {}).pop("memory_utilization", None)
-    told.get("model", {}).pop("max_length", None)
-    key = digest([files, {name: value for name, value in told.items() if value}, build, [one.name for one in devices]])
-    report = Report.from_json(learned.reports[key]) if key in learned.reports else Report()
-    if report.vllm is None:
-        return key, ""
-    return key, short_of(report.vllm, report.budget_bytes, budget, engine.model.max_length)
+def _with_vllm(
+    run: Run, engine: Vllm | None, devices: Sequence[Device], learned: Learned, checkpoint: Checkpoint | None
+) -> Run:
+    """The same with what is known of the start, where it is one of vLLM."""
+    if engine is None:
+        return run
+    budget = run.option.claims[0]
+    start = start_of(
+        engine,
+        budget,
+        devices,
+        identity=learned.identity,
+        reports=learned.reports,
+        checkpoint=checkpoint,
+        longer=LONGER in run.spec.env,
+    )
+    return replace(
+        run,
+        estimate=start.estimate or run.estimate,
+        key=start.key,
+        short=start.short,
+        short_at=start.short_at,
+        told=start.told,
+    )
 
 
 def _share(

@@ -8,6 +8,7 @@ from typing import Any
 
 from nexus_ctl.resources.adoption import Candidate
 from nexus_ctl.resources.artifact import Artifact, Forecast, Offer, Pin, Request, Upstream
+from nexus_ctl.resources.checkpoint import Checkpoint
 from nexus_ctl.resources.envelope import Ref
 from nexus_ctl.resources.normal import Normal
 from nexus_ctl.resources.replica import Health, ObservedReplica, ReplicaState
@@ -118,6 +119,8 @@ class ObservedDeployment:
     """Why a secret could not be read."""
     header: GgufHeader | None = None
     """Of the model's file, read only where a replica is to be made."""
+    checkpoint: Checkpoint | None = None
+    """Configuration and tensors of the model, for an engine that loads safetensors; read where `header` is."""
     beside: Mapping[str, GgufHeader] = field(default_factory=dict)
     """Of the files that come along (draft, adapters, projector), by the path of the reference."""
     no_gguf: Mapping[str, str] = field(default_factory=dict)

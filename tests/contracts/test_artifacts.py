@@ -563,3 +563,11 @@ def test_the_fake_can_be_copied(fake: Case) -> None:
     fake.cache.pin(a_pin(request))
     assert before.pins("i1", "lab") == ()
     assert before.find(request) == fake.cache.find(request)
+
+
+def test_a_single_file_is_no_repository_of_safetensors(case: Case) -> None:
+    request = case.url("weights.safetensors")
+    case.put(request, CONTENT)
+    assert case.cache.checkpoint(request) is None
+    case.delivered(request)
+    assert case.cache.checkpoint(request) is None

@@ -29,6 +29,7 @@ from nexus_ctl.resources.artifact import (
     Upstream,
     Verdict,
 )
+from nexus_ctl.resources.checkpoint import Checkpoint
 from nexus_ctl.resources.lock import LockedBuild, LockedFile
 from nexus_ctl.resources.weights import GgufHeader
 
@@ -41,6 +42,7 @@ class FakeArtifacts:
         self.delivered: dict[str, Artifact] = {}
         self.partials: dict[str, int] = {}
         self.headers: dict[str, GgufHeader] = {}
+        self.checkpoints: dict[str, Checkpoint] = {}
         self.junk: set[str] = set()
         """Keys of files that are no GGUF."""
         self.pinned: dict[tuple[str, str, str], Pin] = {}
@@ -106,6 +108,9 @@ class FakeArtifacts:
         if request.key in self.junk:
             raise NotGguf("the file begins with 'root', not with GGUF's mark")
         return self.headers.get(request.key)
+
+    def checkpoint(self, request: Request, token: str | None = None) -> Checkpoint | None:
+        return self.checkpoints.get(request.key)
 
     def partial_bytes(self, request: Request) -> int:
         return self.partials.get(request.key, 0)
