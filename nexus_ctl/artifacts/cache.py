@@ -159,7 +159,8 @@ class Cache:
                 return local_checkpoint(Path(artifact.path)) if artifact.files else None
             if request.steps or request.source.hugging_face is None:
                 return None
-            return remote_checkpoint(self._ask(request, token), self._means, Shelf(self.layout.hub))
+            parcel = self._ask(request, token)
+            return remote_checkpoint(parcel.parts, parcel.token, self._means, Shelf(self.layout.hub))
         except (ActionError, OSError):
             return None
 
@@ -193,7 +194,8 @@ class Cache:
         else:
             from nexus_ctl.artifacts.remote_header import remote_folder
 
-            folder = remote_folder(self._ask(request.base, token), self._means)
+            parcel = self._ask(request.base, token)
+            folder = remote_folder(parcel.parts, parcel.token, self._means)
         if step.model is None:
             return folder
         found = self.find(step.model)

@@ -22,10 +22,11 @@ from nexus_ctl.artifacts.hub_listing import files_at
 from nexus_ctl.artifacts.hub_memory import HubMemory
 from nexus_ctl.artifacts.records import Layout
 from nexus_ctl.artifacts.shelf import Shelf
-from nexus_ctl.artifacts.source import Means
+from nexus_ctl.artifacts.source import Means, Part
 from nexus_ctl.artifacts.transport import persist
 from nexus_ctl.errors import Terminal
 from nexus_ctl.resources.catalog import Found, Fresh, Quantization, Repository, SearchResult
+from nexus_ctl.resources.checkpoint import Checkpoint
 from nexus_ctl.resources.foreign_text import paragraphs
 from nexus_ctl.resources.weights import GgufHeader, merge_shards
 
@@ -128,6 +129,17 @@ class Catalog:
             return self.header_at(urls, token=token or login_token(self.means.environ))
 
         return remembered(self._shelf, [file.sha256 for file in wanted.files], read)
+
+    def checkpoint(self, repository: Repository, *, token: str | None = None) -> Checkpoint:
+        """Configuration and tensor table of a repository of safetensors, by range requests; tables that were read
+        before cost nothing. Raises BadHeader as well."""
+        from nexus_ctl.artifacts.checkpoint import remote_checkpoint
+
+        if is_offline(self.means.environ):
+            raise Terminal(f"offline, and {repository.repo} is not here", hint="unset HF_HUB_OFFLINE", code="offline")
+        base = f"{endpoint_of(self.means.environ)}/{repository.repo}/resolve/{repository.commit}"
+        parts = [Part(one.name, f"{base}/{quote(one.name)}", one.size_bytes, one.sha256) for one in repository.files]
+        return remote_checkpoint(parts, token or login_token(self.means.environ), self.means, self._shelf)
 
     def header_at(self, urls: Sequence[str], *, token: str | None = None) -> HeaderRead:
         """The header of the model at these addresses, by range requests. Raises BadHeader as well."""

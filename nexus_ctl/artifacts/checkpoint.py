@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from nexus_ctl.artifacts.folder import Folder, local
 from nexus_ctl.artifacts.header_window import BadHeader, Read
 from nexus_ctl.artifacts.safetensors_header import merge_files, read_header
 from nexus_ctl.artifacts.shelf import Shelf, key_of
-from nexus_ctl.artifacts.source import Means, Parcel
+from nexus_ctl.artifacts.source import Means, Part
 from nexus_ctl.resources.checkpoint import Checkpoint
 from nexus_ctl.resources.weights import SafetensorsHeader, Tensor
 
@@ -70,15 +70,16 @@ def loaded(folder: Folder) -> Sequence[str]:
 
 def local_checkpoint(folder: Path) -> Checkpoint:
     """That of a folder of this machine. Raises BadHeader and OSError."""
-    return read_checkpoint(local({path.name: path for path in folder.iterdir() if path.is_file()}))
+    found = read_checkpoint(local({path.name: path for path in folder.iterdir() if path.is_file()}))
+    return replace(found, requests=0, bytes_read=0)
 
 
-def remote_checkpoint(parcel: Parcel, means: Means, shelf: Shelf) -> Checkpoint:
+def remote_checkpoint(parts: Sequence[Part], token: str | None, means: Means, shelf: Shelf) -> Checkpoint:
     """That of a repository which is not here. Raises BadHeader, Terminal and Retryable."""
     from nexus_ctl.artifacts.remote_header import remote_folder
 
-    digests = {part.name: part.sha256 for part in parcel.parts if part.sha256 is not None}
-    return read_checkpoint(remote_folder(parcel, means), shelf, digests)
+    digests = {part.name: part.sha256 for part in parts if part.sha256 is not None}
+    return read_checkpoint(remote_folder(parts, token, means), shelf, digests)
 
 
 @dataclass(slots=True)

@@ -6,13 +6,13 @@ parser is `gguf_header`'s, told how to read. A split model's shards are read one
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from nexus_ctl.artifacts.address import display
 from nexus_ctl.artifacts.folder import Folder
 from nexus_ctl.artifacts.gguf_header import HeaderRead, read_header
 from nexus_ctl.artifacts.header_window import BadHeader, Read
-from nexus_ctl.artifacts.source import Means, Parcel
+from nexus_ctl.artifacts.source import Means, Part
 from nexus_ctl.artifacts.transport import RangeUnsatisfiable, opened, persist, probe
 from nexus_ctl.errors import Terminal
 from nexus_ctl.resources.weights import merge_shards
@@ -31,9 +31,9 @@ def read_urls(urls: Sequence[str], means: Means, token: str | None = None) -> He
     return HeaderRead(header, sum(read.requests for read in reads), sum(read.bytes_read for read in reads))
 
 
-def remote_folder(parcel: Parcel, means: Means) -> Folder:
+def remote_folder(parts: Iterable[Part], token: str | None, means: Means) -> Folder:
     """The files of a repository, each read by ranges."""
-    return Folder({part.name: (ranged(part.url, means, parcel.token), part.size_bytes or 0) for part in parcel.parts})
+    return Folder({part.name: (ranged(part.url, means, token), part.size_bytes or 0) for part in parts})
 
 
 def ranged(url: str, means: Means, token: str | None = None, validator: str | None = None) -> Read:

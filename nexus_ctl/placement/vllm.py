@@ -33,6 +33,49 @@ OTHER_BYTES, OTHER_PARALLEL_BYTES = GIB // 4, GIB // 2
 """What is not torch's, of one GPU and of several that talk to each other. Published: 0.20 and 0.25 GiB."""
 GRAPH_BYTES = GIB // 2
 """Captured graphs. Published: 0.36 GiB, and up to 2 GiB."""
+LOADED, PEAK, REST = "tensors as they are loaded, split over the GPUs", "profiling pass", "communication and graphs"
+
+
+@dataclass(frozen=True, slots=True)
+class VllmNeed:
+    """What one GPU must give so that one sequence of `length` tokens is served, in bytes."""
+
+    weights: int
+    activation: int
+    other: int
+    graphs: int
+    sequence: int
+    length: int
+    weights_basis: Basis = Basis.EXACT
+
+    @property
+    def guessed(self) -> int:
+        """What it works with beside weights and cache."""
+        return self.activation + self.other + self.graphs
+
+    @property
+    def fixed(self) -> int:
+        """What is taken before any cache."""
+        return self.weights + self.guessed
+
+    @property
+    def margin(self) -> int:
+        """How much more that may be."""
+        return self.activation // 2 + self.other + self.graphs
+
+    @property
+    def total(self) -> int:
+        """All of it, as expected."""
+        return self.fixed + self.sequence
+
+    def parts(self) -> tuple[Part, ...]:
+        """As an estimate shows it, each with its margin."""
+        return (
+            Part(PartKind.WEIGHTS, self.weights, self.weights_basis, 0, LOADED),
+            Part(PartKind.KV_CACHE, self.sequence, Basis.EXACT, 0, f"one sequence of {self.length} tokens"),
+            Part(PartKind.COMPUTE, self.activation, Basis.ASSUMED, self.activation // 2, PEAK),
+            Part(PartKind.OVERHEAD, self.other + self.graphs, Basis.ASSUMED, self.other + self.graphs, REST),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,44 +134,65 @@ def activation_bytes(shape: VllmShape, settings: VllmSettings) -> int:
     return max(settings.number_bytes * settings.max_num_batched_tokens * layer, sampler)
 
 
-def fit_vllm(
-    checkpoint: Checkpoint, shape: VllmShape, settings: VllmSettings, budget: int, devices: Iterable[tuple[str, int]]
-) -> VllmFit:
-    """What a budget of that many bytes of each of `devices` (id, bytes in all) is made of, and whether it suffices."""
-    length, pairs = settings.max_model_len or shape.context, tuple(devices)
-    weights = weights_per_gpu(checkpoint.weights.tensors, shape, settings)
-    activation, parallel = activation_bytes(shape, settings), settings.tensor_parallel * settings.pipeline_parallel
-    other = OTHER_BYTES if parallel == 1 else OTHER_PARALLEL_BYTES
-    graphs = GRAPH_BYTES if settings.graphs else 0
-    guessed = activation + other + graphs
-    fixed, margin = weights + guessed, activation // 2 + other + graphs
-    cache, one = max(budget - fixed, 0), sequence_cache_bytes(shape, settings, length)
-    parts = _parts(weights, activation, cache, budget, converted=settings.quantization in ON_THE_FLY)
-    resolved = {
-        "maxLength": length,
-        "budgetBytes": budget,
-        "sequenceBytes": one,
+def need_of(checkpoint: Checkpoint, shape: VllmShape, settings: VllmSettings) -> VllmNeed:
+    """What each GPU must give; of several stages and ranks the one that must give the most."""
+    length, alone = settings.max_model_len or shape.context, settings.tensor_parallel * settings.pipeline_parallel == 1
+    converted = settings.quantization in ON_THE_FLY and not shape.quantized
+    return VllmNeed(
+        weights=weights_per_gpu(checkpoint.weights.tensors, shape, settings),
+        activation=activation_bytes(shape, settings),
+        other=OTHER_BYTES if alone else OTHER_PARALLEL_BYTES,
+        graphs=GRAPH_BYTES if settings.graphs else 0,
+        sequence=sequence_cache_bytes(shape, settings, length),
+        length=length,
+        weights_basis=Basis.FORMULA if converted else Basis.EXACT,
+    )
+
+
+def told_settings(need: VllmNeed, settings: VllmSettings) -> dict[str, int | str | bool]:
+    """What the settings come to, as an estimate shows it."""
+    return {
+        "maxLength": need.length,
+        "sequenceBytes": need.sequence,
         "maxBatchedTokens": settings.max_num_batched_tokens,
         "maxSequences": settings.max_num_seqs,
         "tensor": settings.tensor_parallel,
         "pipeline": settings.pipeline_parallel,
     }
-    notes = tuple(f"not counted: {what}" for what in (*shape.uncounted, *settings.uncounted))
+
+
+def left_out(shape: VllmShape, settings: VllmSettings) -> tuple[str, ...]:
+    """What takes memory and is not counted, each in words."""
+    return tuple(f"not counted: {what}" for what in (*shape.uncounted, *settings.uncounted))
+
+
+def fit_vllm(
+    checkpoint: Checkpoint, shape: VllmShape, settings: VllmSettings, budget: int, devices: Iterable[tuple[str, int]]
+) -> VllmFit:
+    """What a budget of that many bytes of each of `devices` (id, bytes in all) is made of, and whether it suffices."""
+    need, pairs = need_of(checkpoint, shape, settings), tuple(devices)
+    cache, parts = max(budget - need.fixed, 0), _parts(need, budget)
     refused = doubt = ""
-    if fixed + one > budget:
+    if need.total > budget:
         outs = [f"maxLength {fits} would fit"] if (fits := largest_length(shape, settings, cache)) else []
-        share = math.ceil((fixed + one) / min((size for _, size in pairs), default=1) * 100) / 100
+        share = math.ceil(need.total / min((size for _, size in pairs), default=1) * 100) / 100
         outs += [f"memoryUtilization {share:.2f} would do"] if share <= MOST_UTILISATION else []
+        way_out = "; ".join(outs) or "nothing would fit: more GPUs, or a smaller model"
         refused = (
-            f"vLLM would not start: one sequence of {length} tokens takes {gib(one)} of cache on each GPU, and the "
-            f"budget of {gib(budget)} leaves {gib(cache)} beside weights ({gib(weights)}) and what it works with "
-            f"({gib(guessed)}, a first guess); {'; '.join(outs) or 'nothing would fit: more GPUs, or a smaller model'}"
+            f"vLLM would not start: one sequence of {need.length} tokens takes {gib(need.sequence)} of cache on each "
+            f"GPU, and the budget of {gib(budget)} leaves {gib(cache)} beside weights ({gib(need.weights)}) and what "
+            f"it works with ({gib(need.guessed)}, a first guess); {way_out}"
         )
-    elif fixed + margin + one > budget:
-        lack = gib(fixed + margin + one - budget)
-        doubt = f"vLLM may not start: what it works with is a first guess ({gib(guessed)}); at its worst {lack} lack"
-    estimate = Estimate(PlaceMemory(HOST, ()), tuple(PlaceMemory(name, parts) for name, _ in pairs), resolved, notes)
-    return VllmFit(estimate, length, round(cache / one, 2) if one else math.inf, refused, doubt)
+    elif need.total + need.margin > budget:
+        lack = gib(need.total + need.margin - budget)
+        doubt = (
+            f"vLLM may not start: what it works with is a first guess ({gib(need.guessed)}); at its worst {lack} lack"
+        )
+    resolved = {"budgetBytes": budget} | told_settings(need, settings)
+    places = tuple(PlaceMemory(name, parts) for name, _ in pairs)
+    estimate = Estimate(PlaceMemory(HOST, ()), places, resolved, left_out(shape, settings))
+    sequences = round(cache / need.sequence, 2) if need.sequence else math.inf
+    return VllmFit(estimate, need.length, sequences, refused, doubt)
 
 
 def largest_length(shape: VllmShape, settings: VllmSettings, cache: int) -> int:
@@ -146,15 +210,14 @@ def gib(size: int) -> str:
     return f"{size / GIB:.2f} GiB"
 
 
-def _parts(weights: int, activation: int, cache: int, budget: int, *, converted: bool) -> tuple[Part, ...]:
+def _parts(need: VllmNeed, budget: int) -> tuple[Part, ...]:
     """The budget by what it goes to, all of it: a budget that is too small is shown cut off, never as more."""
-    shown = min(weights, budget)
-    worked = min(activation, budget - shown)
-    rest = max(budget - shown - worked - cache, 0)
-    basis = Basis.FORMULA if converted else Basis.EXACT
+    weights = min(need.weights, budget)
+    worked = min(need.activation, budget - weights)
+    cache = max(budget - need.fixed, 0)
     return (
-        Part(PartKind.WEIGHTS, shown, basis, 0, "tensors as they are loaded, split over the GPUs"),
+        Part(PartKind.WEIGHTS, weights, need.weights_basis, 0, LOADED),
         Part(PartKind.KV_CACHE, cache, Basis.ASSUMED, 0, "what the budget leaves"),
-        Part(PartKind.COMPUTE, worked, Basis.ASSUMED, 0, "peak of the profiling pass"),
-        Part(PartKind.OVERHEAD, rest, Basis.ASSUMED, 0, "communication and graphs"),
+        Part(PartKind.COMPUTE, worked, Basis.ASSUMED, 0, PEAK),
+        Part(PartKind.OVERHEAD, budget - weights - worked - cache, Basis.ASSUMED, 0, REST),
     )
