@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from nexus_ctl.artifacts.family import Condition, Config, Family, Key, experts_of, layer_kinds, only, real, whole
+from nexus_ctl.artifacts.positions import sections
 
 
 def _gemma_scale(large: int) -> Condition:
@@ -93,6 +94,14 @@ _ALL_EXPERTS = (only("decoder_sparse_step", None, 1), only("mlp_only_layers", No
 _GEMMA = (only("attention_bias", None, False), only("use_bidirectional_attention", None, False))
 _LLAMA_RULES = frozenset({"linear", "yarn", "llama3"})
 _LLAMA = Family("llama", _ATTENTION | _GATED, _RMS, (_SILU,), turned=True, scalings=_LLAMA_RULES)
+_QWEN2_VL = Family(
+    "qwen2vl",
+    _ATTENTION | _GATED,
+    _RMS | {"rope.dimension_sections": sections},
+    (_SILU, _NO_WINDOW),
+    base=1_000_000.0,
+    scalings=frozenset({"yarn"}),
+)
 
 FAMILIES: Mapping[str, Family] = {
     "LlamaForCausalLM": _LLAMA,
@@ -113,6 +122,8 @@ FAMILIES: Mapping[str, Family] = {
         scalings=_LLAMA_RULES,
     ),
     "Qwen2ForCausalLM": Family("qwen2", _ATTENTION | _GATED, _RMS, (_SILU, _NO_WINDOW)),
+    "Qwen2VLForConditionalGeneration": _QWEN2_VL,
+    "Qwen2_5_VLForConditionalGeneration": _QWEN2_VL,
     "Qwen3ForCausalLM": Family("qwen3", _ATTENTION | _QK_NORM | _GATED, _RMS, (_SILU, _NO_WINDOW)),
     "Qwen2MoeForCausalLM": Family(
         "qwen2moe",

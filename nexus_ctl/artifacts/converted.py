@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from struct import error as PackError  # noqa: N812
 from typing import Any
 
@@ -20,12 +20,14 @@ from nexus_ctl.artifacts.folder import Folder
 from nexus_ctl.artifacts.gguf_bytes import Written, entry, head, table_row
 from nexus_ctl.artifacts.gguf_header import read_header
 from nexus_ctl.artifacts.header_window import BadHeader, Read
-from nexus_ctl.artifacts.layout import Origin, laid_out
+from nexus_ctl.artifacts.layout import Origin, laid_out, stored_in
 from nexus_ctl.artifacts.mixture import walk_order
+from nexus_ctl.artifacts.multimodal import WRAPPERS, text_config, text_tensor
 from nexus_ctl.artifacts.positions import Positions
 from nexus_ctl.artifacts.quantized import padded
 from nexus_ctl.artifacts.tokenizer import FILES, added_tokens, entries_of
 from nexus_ctl.errors import Terminal
+from nexus_ctl.planning.sizes import human_bytes
 from nexus_ctl.resources.quantization import ALL_F32, FILE_TYPES
 from nexus_ctl.resources.weights import GgufHeader, Tensor
 
@@ -43,6 +45,8 @@ class Converted:
     front: bytes
     header: GgufHeader
     origins: Mapping[str, Origin]
+    notes: tuple[str, ...] = ()
+    """What a person should know of it before."""
 
 
 def converted(folder: Folder, kind: str) -> Converted:
@@ -83,24 +87,40 @@ def _converted(folder: Folder, kind: str) -> Converted:
         raise ValueError("it is an adapter; name the Model that it changes as convert.base")
     if "config.json" not in folder.files or not any(name in folder.files for name in FILES):
         raise ValueError("config.json and tokenizer.json, or tokenizer.model, must be among the files")
-    config = folder.table("config.json")
+    whole = folder.table("config.json")
+    config = text_config(whole)
+    wrapped = config is not whole
     family = family_of(config)
     rope = positions_of(config, family)
     heads, kv_heads, _ = _heads(config)
-    origins, tensors = laid_out(folder, config, family, kind, {"attn_q": heads, "attn_k": kv_heads})
+    turned, named = {"attn_q": heads, "attn_k": kv_heads}, text_tensor if wrapped else str
+    origins, tensors = laid_out(folder, config, family, kind, heads=turned, named=named)
     extra = {name: Tensor(name, (len(numbers),), "f32", 4 * len(numbers)) for name, numbers in rope.tensors.items()}
     rows = next(tensor.dims[1] for tensor in tensors if tensor.name == "token_embd.weight")
     words = entries_of(folder, config, rows)
     name = _name(folder, family, words["tokenizer.ggml.tokens"])
     metadata = _metadata(config, family, rope, kind) | name | words
-    return assembled(metadata, walk_order((*tensors, *extra.values())), {**origins, **rope.tensors})
+    made = assembled(metadata, walk_order((*tensors, *extra.values())), {**origins, **rope.tensors})
+    return replace(made, notes=(_left_out(folder),)) if wrapped else made
+
+
+def _left_out(folder: Folder) -> str:
+    """What is not converted of a model that sees, and where to have it from."""
+    seeing = [one.tensor for one in stored_in(folder) if not text_tensor(one.tensor.name)]
+    size = human_bytes(sum(one.size_bytes for one in seeing))
+    return (
+        f"text only: {size} of vision tensors ({len(seeing)}) left out; for images declare the mmproj file of a GGUF "
+        "repository of this model as a Model, and name it as the deployment's projector"
+    )
 
 
 def family_of(config: Mapping[str, Any]) -> Family:
     """The row of a model. Raises ValueError where there is none, or the configuration is not as its row wants it."""
     name = (config.get("architectures") or [""])[0]
     if name not in FAMILIES:
-        raise ValueError(f"{name or 'an unnamed architecture'} is not one of {', '.join(FAMILIES)}")
+        raise ValueError(
+            f"{name or 'an unnamed architecture'} is not one of {', '.join(sorted({*FAMILIES, *WRAPPERS}))}"
+        )
     if config.get("quantization_config"):
         raise ValueError("the weights are quantized already, in another format")
     if wrong := [told for condition in FAMILIES[name].conditions if (told := condition(config))]:
@@ -136,6 +156,8 @@ def _heads(config: Mapping[str, Any]) -> tuple[int, int, int]:
 def positions_of(config: Mapping[str, Any], family: Family) -> Positions:
     """How the model tells positions. Raises ValueError for a rule that llama.cpp does not have for it."""
     seeing, windowed = positions.rules_of(config)
+    if "mrope_section" in seeing and "rope.dimension_sections" not in family.keys:
+        raise ValueError("config.json: mrope_section, which llama.cpp does not have for this architecture")
     base, (_, _, size) = positions.base_of(config, seeing, family.base), _heads(config)
     turned = positions.rotated(config, seeing, size)
     scaled = positions.scaled(config, seeing, turned, base, family.scalings)

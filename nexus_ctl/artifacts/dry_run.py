@@ -73,12 +73,18 @@ def files_of(artifact: Artifact) -> Mapping[str, Path]:
 
 def predicted(step: BuildStep, base: Base) -> GgufHeader:
     """The header of what the step makes of `base`, `file_bytes` exact. Raises Terminal where it cannot be made."""
+    return _made(step, base)[0]
+
+
+def _made(step: BuildStep, base: Base) -> tuple[GgufHeader, tuple[str, ...]]:
+    """The same, and what a person should know of it before."""
     if isinstance(base, AdapterFolder):
-        return adapter(base.folder, base.model, step.type).header
+        return adapter(base.folder, base.model, step.type).header, ()
     if isinstance(base, Folder):
-        return converted(base, step.type).header
+        plan = converted(base, step.type)
+        return plan.header, plan.notes
     assert not isinstance(step, Conversion)
-    return quantized(base, step.type, has_imatrix=step.imatrix is not None)[0]
+    return quantized(base, step.type, has_imatrix=step.imatrix is not None)[0], ()
 
 
 def tool_for(step: BuildStep, means: Means, planned: str = "") -> Tool:
@@ -90,9 +96,9 @@ def forecast(step: BuildStep, base: Base | None, tool: Tool) -> Forecast:
     """What the step will make of `base`; None of a source that shows no header before it is here. Raises Terminal."""
     if base is None:
         return Forecast(None, tool.words, None, ("its exact size is known once the source is here",))
-    header = predicted(step, base)
+    header, notes = _made(step, base)
     bits = 8 * header.weights_bytes / header.parameters
-    told = Forecast(header.file_bytes, tool.words, bits, tensors=len(header.tensors))
+    told = Forecast(header.file_bytes, tool.words, bits, notes, tensors=len(header.tensors))
     if not isinstance(base, GgufHeader) or isinstance(step, Conversion):
         return told
     ways = Counter(mixture(base, step.type, has_imatrix=step.imatrix is not None).fallbacks.values())

@@ -8,7 +8,7 @@ output). The rule kept: a tensor without a place, or a place without its tensor,
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -58,7 +58,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class _Stored:
+class Stored:
     """A tensor of a file, and its first byte there."""
 
     tensor: Tensor
@@ -79,15 +79,24 @@ class _Gathered:
 
 
 def laid_out(
-    folder: Folder, config: Mapping[str, Any], family: Family, kind: str, heads: Mapping[str, int]
+    folder: Folder,
+    config: Mapping[str, Any],
+    family: Family,
+    kind: str,
+    *,
+    heads: Mapping[str, int],
+    named: Callable[[str], str],
 ) -> tuple[dict[str, Origin], tuple[Tensor, ...]]:
-    """Every tensor of every file, where it goes. `heads` are how many a role has, for families whose rows are turned.
+    """Every tensor of every file, where it goes. `heads` are how many a role has, for families whose rows are turned;
+    `named` is what a tensor is called in a model of text, "" of one that is left out.
 
     Raises ValueError for one that has no place, and for one that lacks.
     """
     found: dict[str, _Gathered] = {}
-    for one in _stored(folder):
-        place = place_of(one.tensor.name, family.inner)
+    for one in stored_in(folder):
+        if not (name := named(one.tensor.name)):
+            continue
+        place = place_of(name, family.inner)
         if one.tensor.type not in WIDTHS:
             raise ValueError(f"{one.tensor.name} is stored as {one.tensor.type}, not as one of {', '.join(WIDTHS)}")
         turned = heads.get(place.role, 0) if family.turned else 0
@@ -106,19 +115,19 @@ def laid_out(
     )
 
 
-def _stored(folder: Folder) -> Iterator[_Stored]:
+def stored_in(folder: Folder) -> Iterator[Stored]:
     """All tensors of all files."""
     for file, (read, size) in sorted(folder.files.items()):
         if file.endswith(".safetensors"):
             header = safetensors_header.read_header(read, size)
             begin = header.data_offset
             for one in header.tensors:
-                yield _Stored(one, file, begin)
+                yield Stored(one, file, begin)
                 begin += one.size_bytes
 
 
 def _part(
-    stored: _Stored, part: int, parts: int, *, heads: int, plus: float
+    stored: Stored, part: int, parts: int, *, heads: int, plus: float
 ) -> tuple[tuple[int, ...], tuple[Slab, ...]]:
     """(shape, slabs) of the tensor, or of one of the parts that its rows are cut into, in each of its matrices."""
     one = stored.tensor

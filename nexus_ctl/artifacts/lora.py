@@ -22,6 +22,7 @@ from nexus_ctl.artifacts.folder import Folder
 from nexus_ctl.artifacts.gguf_bytes import Written
 from nexus_ctl.artifacts.layout import WIDTHS, Origin, Slab, place_of
 from nexus_ctl.artifacts.mixture import walk_order
+from nexus_ctl.artifacts.multimodal import text_tensor
 from nexus_ctl.resources.quantization import ALL_F32, FILE_TYPES
 from nexus_ctl.resources.weights import TYPE_BY_NAME, GgufHeader, Tensor
 
@@ -103,7 +104,9 @@ def _tensors(folder: Folder, model: GgufHeader, rank: int, kind: str) -> tuple[d
         found = _PAIR.fullmatch(one.name)
         if found is None:
             raise ValueError(f"{one.name} is no half of a pair of matrices")
-        there = place_of(f"{found[1]}.weight", _INNER[model.architecture])
+        if not (changed := text_tensor(f"{found[1]}.weight")):
+            raise ValueError(f"{one.name} changes what sees, which llama.cpp's adapters do not")
+        there = place_of(changed, _INNER[model.architecture])
         place = there.names[0]
         name = f"{place}.lora_{found[2].lower()}"
         if not there.role or len(there.names) > 1 or len(places.get(place, ())) != 2:

@@ -34,15 +34,33 @@ def rules_of(config: Mapping[str, Any]) -> tuple[Rule, Rule]:
     return told, told
 
 
+_SAME = {"su": "longrope", "mrope": "default"}
+"""Older names; sections of a head, each with a count of its own, are no rule that scales."""
+
+
 def kind_of(rule: Rule) -> str:
     """The name of a rule, as today's files call it."""
     name = rule.get("rope_type") or rule.get("type") or "default"
-    return "longrope" if name == "su" else str(name)
+    return _SAME.get(name, str(name))
 
 
 def base_of(config: Mapping[str, Any], rule: Rule, usual: float) -> float:
     """The base of the turning; `usual` is what the model's class takes when nothing is said."""
     return float(rule.get("rope_theta") or config.get("rope_theta") or usual)
+
+
+def sections(config: Mapping[str, Any]) -> list[int]:
+    """How many pairs of a head are turned by the time, the height and the width of a patch; in texts, all alike.
+
+    Raises ValueError unless they make up a head.
+    """
+    told = rules_of(config)[0].get("mrope_section")
+    size = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+    if not isinstance(told, list) or len(told) != 3 or any(type(one) is not int or one < 0 for one in told):
+        raise ValueError(f"config.json: mrope_section is {told}, not three whole numbers")
+    if sum(told) * 2 != size:
+        raise ValueError(f"config.json: mrope_section counts {sum(told)} pairs, a head has {size} numbers")
+    return [*told, 0]
 
 
 def rotated(config: Mapping[str, Any], rule: Rule, head_size: int) -> int:

@@ -165,8 +165,10 @@ def _around(told: Mapping[str, Any], settings: Mapping[str, Any], tokens: Mappin
 
 
 def _template(folder: Folder, settings: Mapping[str, Any]) -> dict[str, Written]:
-    """The chat template: a file of its own, else the settings', of several the one called default."""
+    """The chat template: a file of its own, else the settings', of several the one called default; models that see
+    have it in a third file."""
     chat = folder.whole("chat_template.jinja").decode() or settings.get("chat_template")
+    chat = chat or folder.table("chat_template.json").get("chat_template")
     if isinstance(chat, list):
         chat = {one["name"]: one["template"] for one in chat}.get("default")
     return {"tokenizer.chat_template": chat} if isinstance(chat, str) else {}

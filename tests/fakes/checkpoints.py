@@ -23,6 +23,21 @@ Numbers = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
+class Wrapping:
+    """What a class that sees has around its text: keys of its configuration, and some of the tensors that see.
+
+    `text`: the `model_type` of a nested configuration, "" where all is on one level; `unsaid` are its keys that files
+    leave out, because its class has them so. `prefixes` stand instead of `model` and before `lm_head`.
+    """
+
+    outer: Mapping[str, Any]
+    seeing: Mapping[str, tuple[int, ...]]
+    text: str = ""
+    unsaid: tuple[str, ...] = ()
+    prefixes: tuple[str, str] = ("model", "")
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """A model: `layout` says which tensors its class has, `config` what is not as in `_USUAL`."""
 
@@ -31,16 +46,35 @@ class Checkpoint:
     config: Mapping[str, Any] = field(default_factory=dict)
     prompts: tuple[int, ...] = (0, 1)
     """Which of `PROMPTS` are asked."""
+    wrapping: Wrapping | None = None
 
     @property
     def full(self) -> dict[str, Any]:
         """All of `config.json`; values of None are left out."""
-        told = {"architectures": [self.model], **_USUAL, **self.config}
-        return {key: value for key, value in told.items() if value is not None}
+        named, around = {"architectures": [self.model]}, self.wrapping
+        if around is None:
+            return named | self._text
+        if not around.text:
+            return {**named, **around.outer, **self._text}
+        outer = {key: value for key, value in self._text.items() if key.endswith("_token_id")}
+        inner = {key: value for key, value in self._text.items() if key not in (*outer, *around.unsaid)}
+        return {**named, **around.outer, **outer, "text_config": {"model_type": around.text, **inner}}
+
+    @property
+    def _text(self) -> dict[str, Any]:
+        return {key: value for key, value in {**_USUAL, **self.config}.items() if value is not None}
 
     def tensors(self) -> dict[str, Numbers]:
         """Every tensor, by its name in the hub's files."""
-        return {name: _numbers(name, shape) for name, shape in rows(self.layout, self.full)}
+        text = {name: _numbers(name, shape) for name, shape in rows(self.layout, self._text)}
+        if self.wrapping is None:
+            return text
+        body, head = self.wrapping.prefixes
+        named = {
+            name.replace("model", body, 1) if name.startswith("model.") else head + name: numbers
+            for name, numbers in text.items()
+        }
+        return named | {name: _numbers(name, shape) for name, shape in self.wrapping.seeing.items()}
 
     def files(self) -> dict[str, bytes]:
         """The repository: two files of weights, the configuration, and the simplest of tokenizers."""
@@ -191,6 +225,16 @@ _MOE = {
 }
 _GRANITE = {"attention_multiplier": 0.3, "embedding_multiplier": 3.0, "residual_multiplier": 0.4, "logits_scaling": 2.5}
 _COHERE = {"layer_norm_eps": 1e-5, "rms_norm_eps": None, "logit_scale": 0.25, "tie_word_embeddings": True}
+_SEES: dict[str, Any] = {"num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 28, "patch_size": 14}
+_SEES |= {"hidden_size": 16, "intermediate_size": 32}
+_TOWER = "vision_tower.vision_model.encoder.layers.0.self_attn.q_proj.weight"
+_OUTER, _INNER = ("language_model.model", "language_model."), ("model.language_model", "")
+"""How names begin in files of the hub, and in those that transformers 5 writes."""
+_CLIP = {"vision_config": {"model_type": "clip_vision_model", **_SEES}}
+_PIXTRAL = {"vision_config": {"model_type": "pixtral", "head_dim": 8, **_SEES}}
+_MROPE = {"mrope_section": [2, 3, 3]}
+_QWEN2_SEES = {"depth": 1, "embed_dim": 16, "hidden_size": 64, "num_heads": 2, "mlp_ratio": 2}
+_QWEN25_SEES = {"depth": 1, "hidden_size": 16, "out_hidden_size": 64, "num_heads": 2, "intermediate_size": 32}
 _LONG = {
     "rope_scaling": {
         "type": "longrope",
@@ -281,6 +325,98 @@ CHECKPOINTS: dict[str, Checkpoint] = {
     "cohere2": Checkpoint("Cohere2ForCausalLM", "parallel", _COHERE | {"sliding_window": 8}),
     "seed-oss": Checkpoint(
         "SeedOssForCausalLM", "bias", {"head_dim": 24, "attention_bias": True, "attention_out_bias": False}
+    ),
+    "gemma3-sees": Checkpoint(
+        "Gemma3ForConditionalGeneration",
+        "sandwich qk-norm",
+        {
+            "hidden_size": 32,
+            "num_hidden_layers": 7,
+            "num_attention_heads": 8,
+            "num_key_value_heads": 4,
+            "head_dim": 256,
+            "rms_norm_eps": 1e-6,
+            "rope_theta": None,
+            "tie_word_embeddings": True,
+            "sliding_window": 8,
+            **_rope("linear", factor=8.0),
+        },
+        wrapping=Wrapping(
+            {
+                "model_type": "gemma3",
+                "mm_tokens_per_image": 4,
+                "vision_config": {"model_type": "siglip_vision_model", **_SEES},
+            },
+            {_TOWER: (16, 16), "multi_modal_projector.mm_input_projection_weight": (16, 32)},
+            "gemma3_text",
+            (
+                *("num_attention_heads", "num_key_value_heads", "head_dim", "rms_norm_eps", "tie_word_embeddings"),
+                "max_position_embeddings",
+            ),
+            _OUTER,
+        ),
+    ),
+    "mistral3": Checkpoint(
+        "Mistral3ForConditionalGeneration",
+        "",
+        {"head_dim": 24, "sliding_window": None},
+        wrapping=Wrapping(
+            {"model_type": "mistral3", "tie_word_embeddings": False, **_PIXTRAL},
+            {"vision_tower.ln_pre.weight": (16,), "multi_modal_projector.linear_1.weight": (64, 16)},
+            "mistral",
+            prefixes=_OUTER,
+        ),
+    ),
+    "llava": Checkpoint(
+        "LlavaForConditionalGeneration",
+        "",
+        {"num_key_value_heads": 4, "rms_norm_eps": 1e-6, "rope_theta": None},
+        wrapping=Wrapping(
+            {"model_type": "llava", **_CLIP},
+            {f"model.{_TOWER}": (16, 16), "model.multi_modal_projector.linear_1.weight": (64, 16)},
+            "llama",
+            ("num_key_value_heads", "rms_norm_eps", "max_position_embeddings"),
+            _INNER,
+        ),
+    ),
+    "llava-next": Checkpoint(
+        "LlavaNextForConditionalGeneration",
+        "",
+        {"num_attention_heads": 8, "num_key_value_heads": 8, "head_dim": 16, "rms_norm_eps": 1e-6},
+        wrapping=Wrapping(
+            {"model_type": "llava_next", **_CLIP},
+            {_TOWER: (16, 16), "image_newline": (64,)},
+            "mistral",
+            ("num_key_value_heads", "rms_norm_eps"),
+            _OUTER,
+        ),
+    ),
+    "qwen2vl": Checkpoint(
+        "Qwen2VLForConditionalGeneration",
+        "bias",
+        {"rope_scaling": {"type": "mrope", **_MROPE}},
+        wrapping=Wrapping(
+            {"model_type": "qwen2_vl", "vision_config": _QWEN2_SEES}, {"visual.merger.ln_q.weight": (16,)}
+        ),
+    ),
+    "qwen25vl": Checkpoint(
+        "Qwen2_5_VLForConditionalGeneration",
+        "bias",
+        {"rope_theta": None, "rope_parameters": {"rope_type": "default", "rope_theta": 5_000.0, **_MROPE}},
+        wrapping=Wrapping(
+            {"model_type": "qwen2_5_vl", "vision_config": _QWEN25_SEES},
+            {"model.visual.merger.ln_q.weight": (16,)},
+            "qwen2_5_vl_text",
+            prefixes=_INNER,
+        ),
+    ),
+    "qwen25vl-yarn": Checkpoint(
+        "Qwen2_5_VLForConditionalGeneration",
+        "bias",
+        {"tie_word_embeddings": True, "rope_scaling": {**_YARN["rope_scaling"], **_MROPE}},
+        wrapping=Wrapping(
+            {"model_type": "qwen2_5_vl", "vision_config": _QWEN25_SEES}, {"visual.merger.ln_q.weight": (16,)}
+        ),
     ),
     "ernie": Checkpoint("Ernie4_5ForCausalLM", "", {"head_dim": 24, "tie_word_embeddings": True, "use_bias": False}),
     "stablelm": Checkpoint(

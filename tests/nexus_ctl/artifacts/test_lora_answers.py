@@ -19,7 +19,7 @@ RANK, ALPHA = 4, 6.0
 NEAR = 0.01
 CHANGED = ("llama", "llama-tied-biased", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "phi3", "smollm3")
 CHANGED += ("granite", "olmo2", "stablelm", "starcoder2", "mixtral", "qwen2moe", "qwen3moe", "granitemoe")
-CHANGED += ("olmo3", "cohere", "cohere2", "seed-oss", "ernie")
+CHANGED += ("olmo3", "cohere", "cohere2", "seed-oss", "ernie", "gemma3-sees", "llava", "qwen2vl", "qwen25vl")
 STABILISED = ("llama", "gemma3")
 """Of these also an adapter whose alpha is divided by the root of the rank."""
 CASES = tuple((name, False) for name in CHANGED) + tuple((name, True) for name in STABILISED)
@@ -27,7 +27,7 @@ CASES = tuple((name, False) for name in CHANGED) + tuple((name, True) for name i
 
 def matrices(checkpoint: Checkpoint) -> dict[str, Numbers]:
     """What the adapter changes: every matrix of a layer, save those of experts and what chooses among them."""
-    not_changed = ("norm", "experts", "mlp.gate.", "block_sparse_moe", "shared_expert_gate")
+    not_changed = ("vision", "norm", "experts", "mlp.gate.", "block_sparse_moe", "shared_expert_gate")
     return {
         name: numbers
         for name, numbers in checkpoint.tensors().items()
