@@ -82,7 +82,9 @@ def _converted(files: Sequence[Path], target: Path) -> tuple[float, int]:
     """Seconds, and the most bytes that were the child's own."""
     named = [f"{path.name}={path}" for path in files]
     start, most = perf_counter(), 0
-    with subprocess.Popen([sys.executable, "-m", "nexus_ctl.artifacts.converter", "f16", str(target), *named]) as child:
+    with subprocess.Popen(
+        [sys.executable, "-m", "nexus_ctl.artifacts.convert.converter", "f16", str(target), *named]
+    ) as child:
         while child.poll() is None:
             most = max(most, _private_bytes(child.pid))
             time.sleep(0.01)

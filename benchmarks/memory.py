@@ -24,7 +24,7 @@ from typing import Literal
 
 from benchmarks.memory_beside import accompanied
 from benchmarks.memory_rows import Row, sums, table
-from nexus_ctl.artifacts.gguf_header import read_file
+from nexus_ctl.artifacts.headers.gguf import read_file
 from nexus_ctl.placement.estimate import estimate
 from nexus_ctl.placement.report import ROUNDING_BYTES
 from nexus_ctl.resources.memory import EngineSettings, Part, PartKind, PlaceMemory

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.memory_rows import Row, sums
-from nexus_ctl.artifacts.gguf_header import read_file
+from nexus_ctl.artifacts.headers.gguf import read_file
 from nexus_ctl.placement.companions import Beside, with_beside
 from nexus_ctl.placement.estimate import estimate
 from nexus_ctl.resources.memory import EngineSettings, PartKind

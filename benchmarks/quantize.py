@@ -16,8 +16,8 @@ from unittest.mock import patch
 
 from benchmarks.first_token import find_model
 from benchmarks.row import Row
-from nexus_ctl.artifacts import build as building
-from nexus_ctl.artifacts.bounded import run as run_bounded
+from nexus_ctl.artifacts.builds import build as building
+from nexus_ctl.artifacts.builds.bounded import run as run_bounded
 from nexus_ctl.artifacts.cache import Cache
 from nexus_ctl.artifacts.source import Means
 from nexus_ctl.clock import SystemClock

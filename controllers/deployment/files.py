@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from controllers.base import Scene
-from nexus_ctl.artifacts.header_window import NotGguf
+from nexus_ctl.artifacts.headers.window import NotGguf
 from nexus_ctl.engines import table as engines
 from nexus_ctl.engines.llama_cpp_companions import companions
 from nexus_ctl.engines.llama_cpp_fields import PATH

@@ -16,18 +16,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nexus_ctl import __version__
-from nexus_ctl.artifacts import source_path, upstream
-from nexus_ctl.artifacts.address import display
-from nexus_ctl.artifacts.build_lock import against_lock, build_entry, build_key, hold_inputs, pinned_note
+from nexus_ctl.artifacts import upstream
+from nexus_ctl.artifacts.builds.lock import against_lock, build_entry, build_key, hold_inputs, pinned_note
 from nexus_ctl.artifacts.collect import drop_unpinned, garbage
 from nexus_ctl.artifacts.disk import free_bytes, give_name, locked
-from nexus_ctl.artifacts.gguf_header import claimed_header
-from nexus_ctl.artifacts.header_window import NotGguf
+from nexus_ctl.artifacts.headers.gguf import claimed_header
+from nexus_ctl.artifacts.headers.window import NotGguf
 from nexus_ctl.artifacts.locking import content_of, delivered, hold, is_locked, prove, stated
 from nexus_ctl.artifacts.memo import Memo, has_blob
-from nexus_ctl.artifacts.partial import Partial
 from nexus_ctl.artifacts.records import Layout, Record
 from nexus_ctl.artifacts.source import Means, Parcel
+from nexus_ctl.artifacts.sources import path as path_source
+from nexus_ctl.artifacts.transfer.address import display
+from nexus_ctl.artifacts.transfer.partial import Partial
 from nexus_ctl.artifacts.verify import verify_blobs, verify_path
 from nexus_ctl.errors import ActionError, Terminal
 from nexus_ctl.resources.artifact import (
@@ -51,25 +52,25 @@ from nexus_ctl.resources.lock import SHA256, LockedBuild, LockedFile
 from nexus_ctl.resources.weights import GgufHeader
 
 if TYPE_CHECKING:
-    from nexus_ctl.artifacts.dry_run import Base
+    from nexus_ctl.artifacts.builds.dry_run import Base
 
 Ask = Callable[[Request, str | None, Means], Parcel]
 
 
 def _url(request: Request, token: str | None, means: Means) -> Parcel:
-    from nexus_ctl.artifacts.source_url import parcel
+    from nexus_ctl.artifacts.sources.url import parcel
 
     return parcel(request, token, means)
 
 
 def _pypi(request: Request, token: str | None, means: Means) -> Parcel:
-    from nexus_ctl.artifacts.source_pypi import parcel
+    from nexus_ctl.artifacts.sources.pypi import parcel
 
     return parcel(request, means)
 
 
 def _hub(request: Request, token: str | None, means: Means) -> Parcel:
-    from nexus_ctl.artifacts.source_hub import parcel
+    from nexus_ctl.artifacts.sources.hub import parcel
 
     return parcel(request, token, means)
 
@@ -92,7 +93,7 @@ class Cache:
             return self._find_built(request)
         if request.source.path is not None:
             try:
-                return source_path.in_place(request, self._memo)
+                return path_source.in_place(request, self._memo)
             except ActionError:
                 return None  # resolve says why
         record = self._record(request)
@@ -115,7 +116,7 @@ class Cache:
     def resolve(self, request: Request, token: str | None = None) -> Offer:
         """See the port."""
         if request.source.path is not None:
-            return source_path.offer(request, self._memo)
+            return path_source.offer(request, self._memo)
         from nexus_ctl.artifacts.delivery import missing_bytes
 
         parcel = self._ask(request, token)
@@ -130,8 +131,8 @@ class Cache:
             return self._predicted(request, token)
         if request.source.path is not None or request.source.pypi is not None:
             return None
-        from nexus_ctl.artifacts.header_memory import remembered
-        from nexus_ctl.artifacts.remote_header import read_urls
+        from nexus_ctl.artifacts.headers.memory import remembered
+        from nexus_ctl.artifacts.headers.remote import read_urls
         from nexus_ctl.artifacts.shelf import Shelf
 
         try:
@@ -150,7 +151,7 @@ class Cache:
 
     def checkpoint(self, request: Request, token: str | None = None) -> Checkpoint | None:
         """See the port."""
-        from nexus_ctl.artifacts.checkpoint import local_checkpoint, remote_checkpoint
+        from nexus_ctl.artifacts.headers.checkpoint import local_checkpoint, remote_checkpoint
         from nexus_ctl.artifacts.shelf import Shelf
 
         artifact = self.find(request)
@@ -165,7 +166,7 @@ class Cache:
             return None
 
     def _predicted(self, request: Request, token: str | None) -> GgufHeader | None:
-        from nexus_ctl.artifacts.dry_run import predicted
+        from nexus_ctl.artifacts.builds.dry_run import predicted
 
         try:
             base = self._base(request, token)
@@ -175,7 +176,7 @@ class Cache:
 
     def forecast(self, request: Request, token: str | None = None) -> Forecast:
         """See the port."""
-        from nexus_ctl.artifacts.dry_run import forecast, tool_for
+        from nexus_ctl.artifacts.builds.dry_run import forecast, tool_for
 
         key, tool = self._build_key(request), tool_for(request.steps[-1], self._means)
         hold_inputs(request, key)
@@ -184,7 +185,7 @@ class Cache:
 
     def _base(self, request: Request, token: str | None) -> Base | None:
         """What the last step works on: of what is here, else of what the source shows; None where it shows nothing."""
-        from nexus_ctl.artifacts.dry_run import AdapterFolder, base_of, folder_of, model_of
+        from nexus_ctl.artifacts.builds.dry_run import AdapterFolder, base_of, folder_of, model_of
 
         step, artifact = request.steps[-1], self.find(request.base)
         if not isinstance(step, Conversion):
@@ -192,7 +193,7 @@ class Cache:
         if artifact is not None:
             folder = folder_of(artifact)
         else:
-            from nexus_ctl.artifacts.remote_header import remote_folder
+            from nexus_ctl.artifacts.headers.remote import remote_folder
 
             parcel = self._ask(request.base, token)
             folder = remote_folder(parcel.parts, parcel.token, self._means)
@@ -204,7 +205,7 @@ class Cache:
 
     def build(self, request: Request, identity: str, progress: ProgressSink, tool: str = "") -> Artifact:
         """See the port. An exception out of `progress` ends it and leaves nothing."""
-        from nexus_ctl.artifacts.build import Builder
+        from nexus_ctl.artifacts.builds.build import Builder
 
         found = self.find(request)
         if found is not None and found.identity == identity:
@@ -233,7 +234,7 @@ class Cache:
             return build_entry(request, key, record.built["tool"], here.size_bytes, here.sha256)
         if before is not None:
             return before
-        from nexus_ctl.artifacts.dry_run import forecast, tool_for
+        from nexus_ctl.artifacts.builds.dry_run import forecast, tool_for
 
         tool = tool_for(request.steps[-1], self._means)
         told = forecast(request.steps[-1], self._base(request, token), tool)
@@ -260,7 +261,7 @@ class Cache:
     def fetch(self, request: Request, offer: Offer, progress: ProgressSink, token: str | None = None) -> Artifact:
         """See the port. Waits while another process fetches the same; an exception out of `progress` abandons it."""
         if request.source.path is not None:
-            artifact = source_path.in_place(
+            artifact = path_source.in_place(
                 request, self._memo, lambda done: progress(Progress("verify", done, offer.size_bytes))
             )
             _hold(artifact.identity, offer)
@@ -308,7 +309,7 @@ class Cache:
         """See the port."""
         free = replace(request, locked=None)
         if request.source.path is not None:
-            here = source_path.in_place(free, self._memo)
+            here = path_source.in_place(free, self._memo)
             return "", {Path(here.path).name: LockedFile(here.size_bytes, SHA256 + here.sha256)}
         if ask or self.find(free) is None:
             parcel = self._ask(free, token)

@@ -17,10 +17,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from nexus_ctl.artifacts.disk import TEMPORARY, lock_if_free, locked, look
-from nexus_ctl.artifacts.hub_cache import withdraw
+from nexus_ctl.artifacts.hub.cache import withdraw
 from nexus_ctl.artifacts.memo import Memo
-from nexus_ctl.artifacts.partial import Partial, Sidecar
 from nexus_ctl.artifacts.records import Layout, Record
+from nexus_ctl.artifacts.transfer.partial import Partial, Sidecar
 from nexus_ctl.clock import Clock
 from nexus_ctl.resources.artifact import Pin
 

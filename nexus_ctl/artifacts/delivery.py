@@ -11,16 +11,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nexus_ctl.artifacts.address import display
 from nexus_ctl.artifacts.disk import TEMPORARY, locked, move, need_room, sha256_of
-from nexus_ctl.artifacts.download import download, is_right
-from nexus_ctl.artifacts.hub_cache import held, put, take
-from nexus_ctl.artifacts.member import extract
+from nexus_ctl.artifacts.hub.cache import held, put, take
 from nexus_ctl.artifacts.memo import Memo, has_blob
-from nexus_ctl.artifacts.package_index import local_path
-from nexus_ctl.artifacts.partial import Partial, Sidecar
 from nexus_ctl.artifacts.records import Layout, StoredFile
 from nexus_ctl.artifacts.source import HubPlace, Means, Parcel, Part
+from nexus_ctl.artifacts.sources.package_index import local_path
+from nexus_ctl.artifacts.transfer.address import display
+from nexus_ctl.artifacts.transfer.download import download, is_right
+from nexus_ctl.artifacts.transfer.member import extract
+from nexus_ctl.artifacts.transfer.partial import Partial, Sidecar
 from nexus_ctl.errors import IntegrityError
 from nexus_ctl.resources.artifact import Progress, ProgressSink, Request
 

@@ -8,7 +8,7 @@
     tools/<image>.json                    where container images hold tools
     pins/<instance>-<set>/<model>.json    which stack uses what
     memo/  locks/  bad/                   digests by stat; one lock a request; what failed its check
-    hub/                                  what the hub answered about models (`hub_memory`)
+    hub/                                  what the hub answered about models (`hub/memory`)
     upstream/<key>.json                   what a followed branch named when it was last looked at
 
 A record or pin that cannot be read is moved to `bad/` and counts as absent: the cache never refuses to work (R11 e).

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from nexus_ctl.artifacts.hub_card import EXPAND, card_of, terms_of
-from nexus_ctl.artifacts.hub_client import Conversation, endpoint_of, is_offline, login_token
-from nexus_ctl.artifacts.hub_listing import files_at
+from nexus_ctl.artifacts.hub.card import EXPAND, card_of, terms_of
+from nexus_ctl.artifacts.hub.client import Conversation, endpoint_of, is_offline, login_token
+from nexus_ctl.artifacts.hub.listing import files_at
 from nexus_ctl.artifacts.records import Record
 from nexus_ctl.artifacts.source import Means, Parcel
-from nexus_ctl.artifacts.source_hub import choose
-from nexus_ctl.artifacts.transport import persist
+from nexus_ctl.artifacts.sources.hub import choose
+from nexus_ctl.artifacts.transfer.transport import persist
 from nexus_ctl.errors import ActionError, Terminal
 from nexus_ctl.resources.artifact import RemoteFinding
 from nexus_ctl.resources.catalog import Card, RepoFile

@@ -1,6 +1,6 @@
 """A folder of small JSON files that may be lost at any time: bounded, the longest unused go first.
 
-`hub_memory` keeps answers in it and `header_memory` headers. The rule: whatever is wrong with it (damaged, full, read
+`hub/memory` keeps answers in it and `headers/memory` headers. The rule: whatever is wrong with it (damaged, full, read
 only, emptied by somebody else) costs asking again, and nothing more.
 """
 

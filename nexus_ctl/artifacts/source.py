@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from nexus_ctl.artifacts.throttle import Throttle
+from nexus_ctl.artifacts.transfer.throttle import Throttle
 from nexus_ctl.clock import Clock
 from nexus_ctl.resources.artifact import HEADROOM_BYTES, Offer
 
 if TYPE_CHECKING:
-    from nexus_ctl.artifacts.tools import Tool
+    from nexus_ctl.artifacts.builds.tools import Tool
 
 
 @dataclass(frozen=True, slots=True)

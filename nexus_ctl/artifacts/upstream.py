@@ -104,9 +104,9 @@ def _remembered(layout: Layout, key: str) -> dict[str, Any]:
 
 def _ask(means: Means, request: Request, token: str | None) -> dict[str, Any]:
     """Raises ActionError. One request: the commit with the sizes and digests of its files."""
-    from nexus_ctl.artifacts.hub_client import endpoint_of, is_offline, login_token
-    from nexus_ctl.artifacts.source_hub import choose
-    from nexus_ctl.artifacts.transport import opened
+    from nexus_ctl.artifacts.hub.client import endpoint_of, is_offline, login_token
+    from nexus_ctl.artifacts.sources.hub import choose
+    from nexus_ctl.artifacts.transfer.transport import opened
 
     source = request.source.hugging_face
     assert source is not None

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from nexus_ctl.artifacts.disk import git_oid_of, look, sha256_of
-from nexus_ctl.artifacts.hub_cache import withdraw
+from nexus_ctl.artifacts.hub.cache import withdraw
 from nexus_ctl.artifacts.memo import Memo
 from nexus_ctl.artifacts.records import Layout, Record, StoredFile
 from nexus_ctl.resources.artifact import Progress, ProgressSink, Verdict

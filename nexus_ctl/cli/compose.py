@@ -22,11 +22,11 @@ import click
 from controllers.base import Scene
 from controllers.session import Session
 from nexus_ctl import __version__
+from nexus_ctl.artifacts.builds.image_tool import ImageTools
 from nexus_ctl.artifacts.cache import Cache
-from nexus_ctl.artifacts.image_tool import ImageTools
 from nexus_ctl.artifacts.records import Layout
 from nexus_ctl.artifacts.source import Means
-from nexus_ctl.artifacts.throttle import Throttle
+from nexus_ctl.artifacts.transfer.throttle import Throttle
 from nexus_ctl.cli.usage import measure
 from nexus_ctl.clock import Clock, SystemClock, SystemIds
 from nexus_ctl.engines.table import launch
@@ -50,7 +50,7 @@ from nexus_ctl.store.store import Store
 from nexus_ctl.views.top import Usage
 
 if TYPE_CHECKING:
-    from nexus_ctl.artifacts.catalog import Catalog
+    from nexus_ctl.artifacts.hub.catalog import Catalog
 
 STATE = ".nexus"
 SHARED_TABLE = "table.json"
@@ -152,7 +152,7 @@ class LocalWorkspace:
     @cached_property
     def catalog(self) -> Catalog:
         """See the port."""
-        from nexus_ctl.artifacts.catalog import Catalog
+        from nexus_ctl.artifacts.hub.catalog import Catalog
 
         return Catalog(self.cache, Means(self.clock, self._environ))
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from controllers.session import Session
-    from nexus_ctl.artifacts.catalog import Catalog
+    from nexus_ctl.artifacts.hub.catalog import Catalog
     from nexus_ctl.artifacts.port import Artifacts
     from nexus_ctl.artifacts.records import Layout
     from nexus_ctl.clock import Clock

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def checkpoint_of(target: Target, workspace: Workspace, *, refresh: bool) -> Checkpoint:
     """What the repository or folder says of it. Raises UsageError (`no-header`) with the reason where it says nothing,
     and what the hub refuses."""
-    from nexus_ctl.artifacts.checkpoint import local_checkpoint
-    from nexus_ctl.artifacts.header_window import BadHeader
+    from nexus_ctl.artifacts.headers.checkpoint import local_checkpoint
+    from nexus_ctl.artifacts.headers.window import BadHeader
     from nexus_ctl.cli.model_facts import token_of
     from nexus_ctl.resources.artifact import Request
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from nexus_ctl.artifacts.address import display
-from nexus_ctl.artifacts.gguf_header import HeaderRead, read_file
-from nexus_ctl.artifacts.header_window import BadHeader
+from nexus_ctl.artifacts.headers.gguf import HeaderRead, read_file
+from nexus_ctl.artifacts.headers.window import BadHeader
+from nexus_ctl.artifacts.transfer.address import display
 from nexus_ctl.cli.model_target import FileTarget, HubTarget, ModelTarget, Target
 from nexus_ctl.errors import ActionError, UsageError
 from nexus_ctl.resources.catalog import Card, ModelFacts, Quantization, RepoFile, Repository, quantizations
@@ -49,7 +49,7 @@ def token_of(target: ModelTarget, workspace: Workspace) -> str | None:
 
 def taken_by(source: HuggingFaceSource, files: Sequence[RepoFile]) -> tuple[RepoFile, ...]:
     """The files that a manifest's patterns take; none where they take nothing that could be used."""
-    from nexus_ctl.artifacts.source_hub import choose
+    from nexus_ctl.artifacts.sources.hub import choose
 
     try:
         return choose(source, files)

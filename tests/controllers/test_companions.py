@@ -11,7 +11,7 @@ import pytest
 
 from controllers.looking import Options
 from controllers.model.requests import request_of
-from nexus_ctl.artifacts.gguf_header import read_file
+from nexus_ctl.artifacts.headers.gguf import read_file
 from nexus_ctl.planning.change import Change, Verb
 from nexus_ctl.resources.declared import Stack
 from nexus_ctl.resources.envelope import Ref

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from nexus_ctl.artifacts.gguf_header import read_file
+from nexus_ctl.artifacts.headers.gguf import read_file
 from nexus_ctl.errors import NexusError
 from nexus_ctl.placement.declared import settings_of
 from nexus_ctl.placement.options import ways

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from controllers.model.requests import request_of
-from nexus_ctl.artifacts.gguf_header import read_file
+from nexus_ctl.artifacts.headers.gguf import read_file
 from nexus_ctl.engines import vllm
 from nexus_ctl.planning.action import CreateReplica
 from nexus_ctl.planning.change import Change

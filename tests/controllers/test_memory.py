@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nexus_ctl.artifacts.gguf_header import read_file
+from nexus_ctl.artifacts.headers.gguf import read_file
 from nexus_ctl.planning.change import Change, Verb
 from nexus_ctl.resources.declared import Stack
 from nexus_ctl.resources.envelope import Ref

@@ -126,7 +126,7 @@ def _as_f16(source: Path, target: Path) -> Path:
     assert spec is not None
     assert spec.origin is not None
     library = next(Path(spec.origin).parent.glob("xllamacpp*.so"))
-    program = [sys.executable, "-m", "nexus_ctl.artifacts.quantizer", str(library), "F16", str(target), "1"]
+    program = [sys.executable, "-m", "nexus_ctl.artifacts.quantize.quantizer", str(library), "F16", str(target), "1"]
     subprocess.run([*program, str(source)], check=True, timeout=280)
     return target
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.conftest import Workspace, eventually
 from tests.e2e.test_docker_job import ask
-from tests.nexus_ctl.artifacts.test_quantized import ours
+from tests.nexus_ctl.artifacts.quantize.test_quantized import ours
 
 pytestmark = [pytest.mark.docker, pytest.mark.e2e, pytest.mark.usefixtures("sockets_left_by_the_sdk")]
 

@@ -12,8 +12,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 
-from nexus_ctl.artifacts.build_lock import against_lock, build_entry, build_key, hold_inputs, pinned_note, unlike
-from nexus_ctl.artifacts.header_window import NotGguf
+from nexus_ctl.artifacts.builds.lock import against_lock, build_entry, build_key, hold_inputs, pinned_note, unlike
+from nexus_ctl.artifacts.headers.window import NotGguf
 from nexus_ctl.errors import ActionError, IntegrityError, Retryable, Terminal
 from nexus_ctl.resources.artifact import (
     HEADROOM_BYTES,

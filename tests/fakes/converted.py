@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from nexus_ctl.artifacts.converter import main as convert
+from nexus_ctl.artifacts.convert.converter import main as convert
 
 
 def gguf_of(files: Mapping[str, bytes], folder: Path, kind: str = "f32", base: Path | None = None) -> Path:

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from controllers.session import Session
-from nexus_ctl.artifacts.catalog import Catalog
+from nexus_ctl.artifacts.hub.catalog import Catalog
 from nexus_ctl.artifacts.records import Layout
 from nexus_ctl.artifacts.source import Means, Patience
 from nexus_ctl.cli.invocation import Invocation

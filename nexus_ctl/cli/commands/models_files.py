@@ -75,7 +75,7 @@ def _repository(model: str, stack: Stack | None, workspace: Workspace) -> tuple[
 
 
 def _listed(found: Repository, stack: Stack | None, workspace: Workspace) -> list[ListedFile]:
-    from nexus_ctl.artifacts.hub_cache import held, hub_cache_folder
+    from nexus_ctl.artifacts.hub.cache import held, hub_cache_folder
     from nexus_ctl.artifacts.source import HubPlace, Part
     from nexus_ctl.cli.model_facts import taken_by
     from nexus_ctl.resources.envelope import Ref

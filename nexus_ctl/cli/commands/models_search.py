@@ -41,7 +41,7 @@ def command(
 
     Answers are remembered: without a network, or with HF_HUB_OFFLINE=1, the last one is shown with its age.
     """
-    from nexus_ctl.artifacts.catalog import Query
+    from nexus_ctl.artifacts.hub.catalog import Query
     from nexus_ctl.cli.inputs import empty_stack, stack_if_any
     from nexus_ctl.cli.printing import print_value
     from nexus_ctl.views import found_models as view

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nexus_ctl.artifacts.cache import Cache
 from nexus_ctl.artifacts.source import Means, Patience
-from nexus_ctl.artifacts.throttle import Throttle
+from nexus_ctl.artifacts.transfer.throttle import Throttle
 from nexus_ctl.resources.artifact import HEADROOM_BYTES, Artifact, Progress, Request
 from nexus_ctl.resources.model import Source
 from tests.fakes.clock import FakeClock

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from nexus_ctl.artifacts.download import BUFFER_BYTES
+from nexus_ctl.artifacts.transfer.download import BUFFER_BYTES
 from tests.nexus_ctl.artifacts.bench import Bench
 
 CONTENT = random.Random(11).randbytes(8 << 20)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from nexus_ctl.artifacts.gguf_header import read_file
-from nexus_ctl.artifacts.header_window import NotGguf
+from nexus_ctl.artifacts.headers.gguf import read_file
+from nexus_ctl.artifacts.headers.window import NotGguf
 from nexus_ctl.resources.artifact import Request
 from nexus_ctl.resources.model import Source
 from tests.fakes.gguf_models import TINY, write

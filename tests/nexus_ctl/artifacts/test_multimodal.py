@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.nexus_ctl.artifacts.test_lora_answers import adapter_files
 
 from nexus_ctl.artifacts.cache import Cache
-from nexus_ctl.artifacts.converted import converted
-from nexus_ctl.artifacts.gguf_header import read_file
-from nexus_ctl.artifacts.lora import adapter
+from nexus_ctl.artifacts.convert.converted import converted
+from nexus_ctl.artifacts.convert.lora import adapter
+from nexus_ctl.artifacts.headers.gguf import read_file
 from nexus_ctl.artifacts.multimodal import WRAPPERS
 from nexus_ctl.artifacts.source import Means
 from nexus_ctl.clock import SystemClock
@@ -23,8 +24,7 @@ from tests.fakes.checkpoints import CHECKPOINTS
 from tests.fakes.converted import gguf_of
 from tests.fakes.hub import FakeHub
 from tests.fakes.hub_model import safetensors
-from tests.nexus_ctl.artifacts.test_converted import in_memory
-from tests.nexus_ctl.artifacts.test_lora_answers import adapter_files
+from tests.nexus_ctl.artifacts.convert.test_converted import in_memory
 
 SEEING = [name for name, one in CHECKPOINTS.items() if one.wrapping is not None]
 

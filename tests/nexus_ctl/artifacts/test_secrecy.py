@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from nexus_ctl.artifacts.address import display, with_user
 from nexus_ctl.artifacts.collect import garbage
+from nexus_ctl.artifacts.transfer.address import display, with_user
 from nexus_ctl.errors import ActionError, Retryable, Terminal
 from nexus_ctl.resources.artifact import Request
 from nexus_ctl.resources.model import Source

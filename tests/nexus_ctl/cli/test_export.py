@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from nexus_ctl.artifacts.gguf_header import read_file
+from nexus_ctl.artifacts.headers.gguf import read_file
 from nexus_ctl.resources.image import LocalImage
 from tests.fakes.gguf_models import TINY
 from tests.fakes.gguf_models import write as modelled

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nexus_ctl.artifacts.gguf_header import read_file
+from nexus_ctl.artifacts.headers.gguf import read_file
 from nexus_ctl.cli.invocation import Invocation
 from nexus_ctl.cli.main import run
 from nexus_ctl.placement.estimate import estimate

@@ -22,7 +22,7 @@ from tests.fakes.hub import FakeHub, sha256
 from tests.fakes.routing import SINCE
 from tests.fakes.workspace import CommandLine
 from tests.fakes.world import FakeWorld
-from tests.nexus_ctl.artifacts.test_catalog import CARD, README
+from tests.nexus_ctl.artifacts.hub.test_catalog import CARD, README
 
 REPO = "acme/tiny-GGUF"
 SPLIT = ("big/tiny-F16-00001-of-00002.gguf", "big/tiny-F16-00002-of-00002.gguf")

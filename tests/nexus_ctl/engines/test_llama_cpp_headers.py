@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nexus_ctl.artifacts.gguf_header import read_file
+from nexus_ctl.artifacts.headers.gguf import read_file
 from nexus_ctl.engines import table
 from nexus_ctl.resources.deployment import DeploymentSpec
 from nexus_ctl.resources.weights import GgufHeader

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from nexus_ctl.artifacts.gguf_header import read_file
+from nexus_ctl.artifacts.headers.gguf import read_file
 from nexus_ctl.resources.weights import GgufHeader
 from tests.fakes.gguf_models import REALISTIC, TINY, write
 

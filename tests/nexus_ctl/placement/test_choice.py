@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nexus_ctl.artifacts.gguf_header import read_file
+from nexus_ctl.artifacts.headers.gguf import read_file
 from nexus_ctl.placement.choice import Candidate, Fit, Recommendation, Weighing, candidate, recommend, resized, weigh
 from nexus_ctl.placement.estimate import estimate
 from nexus_ctl.resources.device import Device

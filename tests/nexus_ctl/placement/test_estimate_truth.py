@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from nexus_ctl.artifacts.gguf_header import read_file
+from nexus_ctl.artifacts.headers.gguf import read_file
 from nexus_ctl.placement.estimate import estimate
 from nexus_ctl.placement.report import ROUNDING_BYTES
 from nexus_ctl.resources.memory import EngineSettings, PartKind

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from nexus_ctl.artifacts.gguf_header import read_file
-from nexus_ctl.artifacts.header_window import BadHeader
-from nexus_ctl.artifacts.hollow import write_hollow
+from nexus_ctl.artifacts.headers.gguf import read_file
+from nexus_ctl.artifacts.headers.hollow import write_hollow
+from nexus_ctl.artifacts.headers.window import BadHeader
 from nexus_ctl.resources.memory import EngineSettings
 from nexus_ctl.resources.weights import GgufHeader
 from nexus_ctl.runtimes import memory_oracle, memory_oracle_child

@@ -1,0 +1,1 @@
+"""Build steps: content-addressed, bounded, locked; which tool does them and what they will make."""

@@ -1,0 +1,1 @@
+"""What the Hugging Face hub says, through its client's one door, and what is remembered of it."""

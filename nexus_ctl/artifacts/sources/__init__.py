@@ -1,0 +1,1 @@
+"""One adapter per origin of model files; each answers with a parcel (`artifacts/source.py`)."""
