@@ -25,6 +25,7 @@ WRAPPERS: Mapping[str, Mapping[str, str]] = {
     "Qwen2_5_VLForConditionalGeneration": dict.fromkeys(
         ("qwen2_5_vl", "qwen2_5_vl_text"), "Qwen2_5_VLForConditionalGeneration"
     ),
+    "Qwen3VLForConditionalGeneration": {"qwen3_vl_text": "Qwen3VLForConditionalGeneration"},
 }
 """By class: the row of `architectures` for each `model_type` that its text may have."""
 
@@ -60,8 +61,8 @@ _USUAL: Mapping[str, Mapping[str, Any]] = {
     },
 }
 """What a nested configuration leaves out where it is as its class has it; the hub's files do."""
-_OUTER = re.compile(r"(?:.+_token_id|tie_word_embeddings|quantization_config)")
-"""Keys of the whole that speak of its text too, where the text's own do not."""
+_OUTER = re.compile(r"(?:.+_token_id|tie_word_embeddings|quantization_config|vision_config)")
+"""Keys of the whole that its text is told too, where it does not say them itself."""
 _SEEING = re.compile(r"(?:model\.)?(?:vision_tower|multi_modal_projector|visual|image_newline)(?:\..+)?")
 _TEXT = ((re.compile(r"language_model\.(model|lm_head)\b"), r"\1"), (re.compile(r"model\.language_model\b"), "model"))
 

@@ -235,6 +235,7 @@ _PIXTRAL = {"vision_config": {"model_type": "pixtral", "head_dim": 8, **_SEES}}
 _MROPE = {"mrope_section": [2, 3, 3]}
 _QWEN2_SEES = {"depth": 1, "embed_dim": 16, "hidden_size": 64, "num_heads": 2, "mlp_ratio": 2}
 _QWEN25_SEES = {"depth": 1, "hidden_size": 16, "out_hidden_size": 64, "num_heads": 2, "intermediate_size": 32}
+_QWEN3_SEES = _QWEN25_SEES | {"depth": 3, "deepstack_visual_indexes": [0, 1], "num_position_embeddings": 16}
 _LONG = {
     "rope_scaling": {
         "type": "longrope",
@@ -416,6 +417,35 @@ CHECKPOINTS: dict[str, Checkpoint] = {
         {"tie_word_embeddings": True, "rope_scaling": {**_YARN["rope_scaling"], **_MROPE}},
         wrapping=Wrapping(
             {"model_type": "qwen2_5_vl", "vision_config": _QWEN25_SEES}, {"visual.merger.ln_q.weight": (16,)}
+        ),
+    ),
+    "qwen3vl": Checkpoint(
+        "Qwen3VLForConditionalGeneration",
+        "qk-norm",
+        {
+            "head_dim": 24,
+            "rope_scaling": {"rope_type": "default", "mrope_interleaved": True, "mrope_section": [4, 4, 4]},
+        },
+        wrapping=Wrapping(
+            {"model_type": "qwen3_vl", "vision_config": _QWEN3_SEES},
+            {"model.visual.merger.norm.weight": (16,), "model.visual.deepstack_merger_list.0.norm.weight": (64,)},
+            "qwen3_vl_text",
+            prefixes=_INNER,
+        ),
+    ),
+    "qwen3vl-yarn": Checkpoint(
+        "Qwen3VLForConditionalGeneration",
+        "qk-norm",
+        {
+            "head_dim": 24,
+            "tie_word_embeddings": True,
+            "rope_scaling": {**_YARN["rope_scaling"], "mrope_section": [4, 4, 4]},
+        },
+        wrapping=Wrapping(
+            {"model_type": "qwen3_vl", "tie_word_embeddings": True, "vision_config": _QWEN3_SEES},
+            {"model.visual.merger.norm.weight": (16,)},
+            "qwen3_vl_text",
+            prefixes=_INNER,
         ),
     ),
     "ernie": Checkpoint("Ernie4_5ForCausalLM", "", {"head_dim": 24, "tie_word_embeddings": True, "use_bias": False}),

@@ -43,6 +43,11 @@ def _no_positions(config: Config) -> str:
     return "config.json: no_rope_layers is not every fourth"
 
 
+def _deepstack(config: Config) -> int:
+    """Into how many layers of the text what is seen is added once more."""
+    return len(config["vision_config"]["deepstack_visual_indexes"])
+
+
 _OF_ALL: dict[str, Key] = {
     "block_count": whole("num_hidden_layers"),
     "context_length": whole("max_position_embeddings"),
@@ -135,6 +140,14 @@ FAMILIES: Mapping[str, Family] = {
     "Qwen2VLForConditionalGeneration": _QWEN2_VL,
     "Qwen2_5_VLForConditionalGeneration": _QWEN2_VL,
     "Qwen3ForCausalLM": Family("qwen3", _ATTENTION | _QK_NORM | _GATED, _RMS, (_SILU, _NO_WINDOW)),
+    "Qwen3VLForConditionalGeneration": Family(
+        "qwen3vl",
+        _ATTENTION | _QK_NORM | _GATED,
+        _RMS | {"rope.dimension_sections": sections, "n_deepstack_layers": _deepstack},
+        (_SILU, only("attention_bias", None, False)),
+        base=500_000.0,
+        scalings=frozenset({"yarn"}),
+    ),
     "Qwen2MoeForCausalLM": Family(
         "qwen2moe",
         _ATTENTION | _EXPERTS | _SHARED,

@@ -95,6 +95,7 @@ def test_what_a_nested_configuration_leaves_out_is_as_its_class_has_it() -> None
             changed("qwen2vl", rope_scaling={"type": "mrope", "mrope_section": [2, 3, 4]}),
             "counts 9 pairs, a head has 16",
         ),
+        (changed("qwen3vl", vision_config={}), r"config\.json: deepstack_visual_indexes is missing"),
         (changed("qwen2vl", rope_scaling=None), "mrope_section is None"),
         (
             changed("qwen2", rope_scaling={"type": "mrope", "mrope_section": [2, 3, 3]}),

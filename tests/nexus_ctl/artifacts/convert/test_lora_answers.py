@@ -19,7 +19,7 @@ RANK, ALPHA = 4, 6.0
 NEAR = 0.01
 CHANGED = ("llama", "llama-tied-biased", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "phi3", "smollm3")
 CHANGED += ("granite", "olmo2", "stablelm", "starcoder2", "mixtral", "qwen2moe", "qwen3moe", "granitemoe")
-CHANGED += ("olmo3", "cohere", "cohere2", "seed-oss", "ernie", "gemma3-sees", "llava", "qwen2vl", "qwen25vl")
+CHANGED += ("olmo3", "cohere", "cohere2", "seed-oss", "ernie", "gemma3-sees", "llava", "qwen2vl", "qwen25vl", "qwen3vl")
 STABILISED = ("llama", "gemma3")
 """Of these also an adapter whose alpha is divided by the root of the rank."""
 CASES = tuple((name, False) for name in CHANGED) + tuple((name, True) for name in STABILISED)
