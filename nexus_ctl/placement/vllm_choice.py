@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from nexus_ctl.placement.choice import Fit, Short, Weighing
 from nexus_ctl.placement.vllm import MOST_UTILISATION, fit_vllm, left_out, need_of, told_settings
@@ -50,7 +50,12 @@ def weigh_vllm(checkpoint: Checkpoint, engine: Vllm, gpus: Sequence[Device]) -> 
         raise ValueError(f"{asked} GPUs are asked for, {len(living)} are here")
     counts = [asked] if asked else [n for n in COUNTS if n <= len(living) and not shape.heads % n]
     found = [_weighed(checkpoint, shape, _over(engine, count), living[:count]) for count in counts]
-    return min(found, key=lambda one: list(Fit).index(one.weighing.fit) if one.weighing is not None else 0)
+    return min(found, key=_rank)
+
+
+def _rank(one: VllmWeighing) -> int:
+    """The best way to run comes first."""
+    return list(Fit).index(one.weighing.fit) if one.weighing is not None else len(Fit)
 
 
 def _over(engine: Vllm, count: int) -> Vllm:
@@ -88,4 +93,4 @@ def _weighed(checkpoint: Checkpoint, shape: VllmShape, engine: Vllm, devices: Se
         return VllmWeighing(found, weighing)
     settings = settings_of(engine, least.name, least.total_bytes)
     held = fit_vllm(checkpoint, shape, settings, int(least.total_bytes * given), [(least.id, least.total_bytes)])
-    return replace(VllmWeighing(found, weighing), utilization=given, told=held.told)
+    return VllmWeighing(found, weighing, given, held.told)

@@ -14,6 +14,8 @@ import yaml
 
 from nexus_ctl.runtimes.docker.forgotten import forgotten
 from tests.e2e.conftest import Workspace, eventually
+from tests.fakes.checkpoints import Checkpoint
+from tests.fakes.hub import FakeHub
 from tests.fakes.nvml.library import build
 from tests.fixtures import images
 from tests.fixtures.private_engine import Engine, spare_engine
@@ -103,6 +105,33 @@ def test_what_the_plan_places_is_what_the_container_gets(gpus: Workspace, gpu_ap
     assert exported["command"] == told[:at] + told[at + 2 :]
     [device] = exported["deploy"]["resources"]["reservations"]["devices"]
     assert device["device_ids"] == found["HostConfig"]["DeviceRequests"][0]["DeviceIDs"]
+
+
+def test_the_first_start_of_vllm_is_checked_by_the_headers_of_the_hub(gpus: Workspace) -> None:
+    """Of a tiny model with a context of four million tokens, each of which takes 512 bytes. vLLM itself is not run."""
+    has(gpus, a=2000)
+    gpus.inside = ()  # the hub is on this loopback, and nothing is started
+    vllm: dict[str, Any] = {"image": IMAGE, "cache": {"memoryUtilization": 0.9}}
+    gpus.documents["Model/tiny"] = {"source": {"huggingFace": {"repo": "org/tiny"}}}
+    gpus.documents["Deployment/chat"] |= {"model": "tiny", "engine": {"vllm": vllm}}
+    shape = {"max_position_embeddings": 1 << 22, "num_key_value_heads": 2, "head_dim": 16}
+    with FakeHub() as hub:
+        hub.commit("org/tiny", Checkpoint("LlamaForCausalLM", "llama", shape).files())
+        gpus.environ |= {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1"}
+        gpus.write()
+        refused = gpus.ok("plan").out
+        vllm["model"] = {"maxLength": 65536}
+        gpus.write()
+        fits = gpus.ok("plan").out
+        told = gpus.ok("models", "estimate", "tiny", "--ctx", "65536", "-o", "json").json()
+    gpus.environ["HF_HUB_OFFLINE"] = "1"  # who clears up need not wait for a hub that is gone
+    assert "insufficient_gpu" in refused
+    assert "one sequence of 4194304 tokens takes 2.00 GiB" in refused
+    assert "would fit" in refused
+    assert "gpu0 2.0 GiB: 100.0 MiB used -> " in fits
+    assert "sequences of 65,536" in fits
+    assert told["kvCacheBytes"] == 65536 * 512
+    assert told["fit"]["fit"] == "whole"
 
 
 def test_a_second_model_goes_to_the_other_gpu_and_a_third_nowhere(gpus: Workspace) -> None:
