@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.nexus_ctl.artifacts.test_lora_answers import adapter_files
 
 from nexus_ctl.artifacts.cache import Cache
 from nexus_ctl.artifacts.convert.converted import converted
@@ -25,6 +24,7 @@ from tests.fakes.converted import gguf_of
 from tests.fakes.hub import FakeHub
 from tests.fakes.hub_model import safetensors
 from tests.nexus_ctl.artifacts.convert.test_converted import in_memory
+from tests.nexus_ctl.artifacts.convert.test_lora_answers import adapter_files
 
 SEEING = [name for name, one in CHECKPOINTS.items() if one.wrapping is not None]
 
