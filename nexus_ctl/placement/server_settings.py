@@ -15,6 +15,8 @@ from nexus_ctl.resources.memory import EngineSettings
 PAD = 256
 """Contexts are padded to multiples of this many cells."""
 AUTO_SLOTS = 4
+MAX_SLOTS = 256
+"""Sequences that one context takes (`LLAMA_MAX_SEQ`)."""
 CACHE_TYPES = frozenset({"f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1"})
 
 
@@ -50,6 +52,8 @@ def resolve(settings: EngineSettings, shape: ModelShape) -> Resolved:
     asked = settings.context_size or shape.context
     if slots < 1 or asked < 1 or settings.batch_size < 1 or settings.ubatch_size < 1:
         raise ValueError("context, slots and batches must be positive")
+    if slots > MAX_SLOTS:
+        raise ValueError(f"the engine takes at most {MAX_SLOTS} slots")
     unknown = {settings.cache_type_k, settings.cache_type_v} - CACHE_TYPES
     if unknown:
         raise ValueError(f"no cache type: {', '.join(sorted(unknown))}")

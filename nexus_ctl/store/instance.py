@@ -30,7 +30,9 @@ def instance_id(state_dir: Path, ids: Ids) -> str:
             _create(file, ids.hex(6))
         found = file.read_text(errors="replace").strip()
     except OSError as error:
-        raise MachineError(f"{file}: {error.strerror}", hint="make the state directory writable") from error
+        raise MachineError(
+            f"{file}: {error.strerror}", hint="make the state directory writable, on a disk that is not full"
+        ) from error
     if INSTANCE.fullmatch(found) is None:
         raise MachineError(
             f"{file} does not hold an instance id (12 hex digits)",

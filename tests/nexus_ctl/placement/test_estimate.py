@@ -51,6 +51,8 @@ def test_settings_resolve_as_the_server_does(
         ("llama-gqa", EngineSettings(cache_type_v="q8_0", flash_attention="off"), "needs flash attention"),
         ("deepseek2", EngineSettings(cache_type_k="q8_0"), "must be equal"),
         ("llama-gqa", EngineSettings(parallel=0), "must be positive"),
+        ("llama-gqa", EngineSettings(parallel=257), "at most 256 slots"),
+        ("llama-gqa", EngineSettings(context_size=512, parallel=100_000), "at most 256 slots"),
         ("llama-gqa", EngineSettings(cache_type_k="q9_9"), "no cache type: q9_9"),
     ],
 )
