@@ -207,6 +207,25 @@ def test_a_network_is_not_left_behind_by_containers_that_went_by_themselves(
         assert [one["Id"] for one in docker_api.networks(filters=ours)] == ([network["Id"]] if guest else [])
 
 
+def test_containers_that_somebody_took_out_of_their_network_are_made_anew(
+    installs: tuple[Install, ...], docker_api: docker.APIClient, tiny_image: str
+) -> None:
+    """They run, their ports are published no more, and the network itself is gone: nothing would bring them back."""
+    install = installs[0]
+    install.declare("demo", *serving(tiny_image))
+    install.run("apply", "--yes")
+    [row] = docker_api.containers()
+    [network] = docker_api.networks(filters={"label": "nexusctl/managed-by=nexusctl"})
+    docker_api.disconnect_container_from_network(row["Id"], network["Id"], force=True)
+    docker_api.remove_network(network["Id"])
+    assert "running -> out of reach: no port of it is published" in install.run("plan")
+    before = lives(docker_api)
+    install.run("apply", "--yes")
+    assert again(before, lives(docker_api))
+    assert "All well." in install.run("status")
+    install.run("plan", "--detailed-exitcode")
+
+
 def test_a_container_of_another_install_or_stack_is_not_taken_over(
     installs: tuple[Install, ...], docker_api: docker.APIClient, tiny_image: str
 ) -> None:
