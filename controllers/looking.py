@@ -82,7 +82,8 @@ def look(world: World, stack: Stack, scene: Scene, recorded: Mapping[Ref, Record
     scene = replace(scene, recorded=recorded)
     scene = replace(scene, held=held(desired, scene, options.retry))
     settled = desired.keys() & recorded.keys() if options.as_applied else scene.held.keys()
-    desired |= {ref: respecified(desired[ref], recorded[ref].spec) for ref in settled}
+    other = {ref: recorded[ref].spec for ref in settled if recorded[ref].spec != desired[ref].normalised}
+    desired |= {ref: respecified(desired[ref], spec) for ref, spec in other.items()}
     launches = {ref: engines.launch(item.spec) for ref, item in desired.items() if ref.kind == DEPLOYMENT}
     images = _images(world, launches, stack, options)
     desired |= {ref: image for ref, (image, _) in images.items()}
