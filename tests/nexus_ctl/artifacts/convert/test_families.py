@@ -14,8 +14,8 @@ import pytest
 from nexus_ctl.artifacts.cache import Cache
 from nexus_ctl.artifacts.convert.architectures import FAMILIES
 from nexus_ctl.artifacts.convert.converted import converted
+from nexus_ctl.artifacts.convert.multimodal import WRAPPERS
 from nexus_ctl.artifacts.headers.gguf import read_file
-from nexus_ctl.artifacts.multimodal import WRAPPERS
 from nexus_ctl.artifacts.source import Means
 from nexus_ctl.clock import SystemClock
 from nexus_ctl.errors import Terminal
