@@ -22,8 +22,8 @@ def command(
 ) -> None:
     """Make objects as declared now, whatever they died of before.
 
-    As apply, for the named objects or all: replicas that crashed are started without waiting for their turn, and a
-    spec whose roll-out failed is tried once more.
+    As apply, for the named objects or all: replicas that crashed are started without waiting for their turn, one that
+    served and answers no more is made anew, and a spec whose roll-out failed is tried once more.
     """
     from controllers.looking import Options
     from nexus_ctl.cli.carry import carry
