@@ -61,7 +61,7 @@ def _placed(desired: Resource[DeploymentSpec], observed: ObservedDeployment, sce
     """Where the replicas lie and what is counted on for them, or why one has no place; nothing where unknown."""
     seat = scene.berths[desired.ref].seat
     if seat is not None and seat.refused is not None:
-        why = refusal(desired.spec, observed.header, seat.refused, scene.machine)
+        why = refusal(desired.spec, observed.header, seat.refused, scene.machine, observed.checkpoint)
         return [Condition(PLACED, "False", "DoesNotFit", why.detail)]
     lines = []
     for view in observed.replicas:

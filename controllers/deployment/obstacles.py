@@ -75,4 +75,4 @@ def no_place(
     if seat.refused is None:
         run = next((one.run for _, one in sorted(seat.seated.items()) if one.run.short), None)
         return Reason("insufficient_gpu", run.short_at, detail=run.short) if run is not None else None
-    return refusal(desired.spec, observed.header, seat.refused, machine)
+    return refusal(desired.spec, observed.header, seat.refused, machine, observed.checkpoint)

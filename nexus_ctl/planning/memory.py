@@ -12,8 +12,10 @@ from nexus_ctl.placement.estimate import largest_context
 from nexus_ctl.placement.options import ways
 from nexus_ctl.planning.change import Reason
 from nexus_ctl.planning.machine import Machine, holding_words
+from nexus_ctl.planning.running_vllm import smaller_share
 from nexus_ctl.planning.seats import Seat, Seated
 from nexus_ctl.planning.sizes import human_bytes
+from nexus_ctl.resources.checkpoint import Checkpoint
 from nexus_ctl.resources.deployment import DeploymentSpec
 from nexus_ctl.resources.memory import HOST, Accelerator, Estimate, PartKind, PlaceMemory
 from nexus_ctl.resources.placement import Decision, RemedyKind, Verdict, Weighed
@@ -131,10 +133,20 @@ def stop_first_reason(why: Decision, machine: Machine) -> Reason:
     return Reason("insufficient_gpu", detail=detail)
 
 
-def refusal(spec: DeploymentSpec, header: GgufHeader | None, why: Decision, machine: Machine) -> Reason:
+def refusal(
+    spec: DeploymentSpec,
+    header: GgufHeader | None,
+    why: Decision,
+    machine: Machine,
+    checkpoint: Checkpoint | None = None,
+) -> Reason:
     """Why a replica cannot be made: the arithmetic of each place, and what would make it fit."""
     open_bytes = {w.room: w.open_bytes for w in why.weighed}
     hints = list(_hints(spec, header, open_bytes))
+    declared = spec.resources.gpus is not None and spec.resources.gpus.memory is not None
+    if spec.engine.vllm is not None and checkpoint is not None and not declared:
+        share = smaller_share(spec.engine.vllm, checkpoint, machine.gpus.devices.devices, open_bytes)
+        hints += [f"memoryUtilization {share:.2f} would do"] if share else []
     if spec.resources.gpus is None:
         (host,) = (w for w in why.weighed if w.room == HOST) if open_bytes else (None,)
         if host is None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nexus_ctl.placement.report import Report
-from nexus_ctl.placement.vllm import fit_vllm
+from nexus_ctl.placement.vllm import fit_vllm, need_of
 from nexus_ctl.placement.vllm_report import short_of
 from nexus_ctl.placement.vllm_settings import settings_of
 from nexus_ctl.placement.vllm_shape import from_config
@@ -82,6 +82,26 @@ def _by_table(engine: Vllm, budget: int, devices: Sequence[Device], checkpoint: 
         f"warning: {found.doubt}" if found.doubt else "",
     )
     return Start(estimate=found.estimate, told=tuple(line for line in lines if line))
+
+
+def smaller_share(
+    engine: Vllm, checkpoint: Checkpoint, devices: Sequence[Device], open_bytes: Mapping[str, int]
+) -> float:
+    """The largest share that is open now on as many GPUs as are needed, in hundredths, where one sequence of full
+    length is served in it at the worst of the guesses; 0 where it is not, or nothing is known."""
+    here = [one for one in devices if open_bytes.get(one.id)]
+    count = (engine.parallel.tensor or 1) * (engine.parallel.pipeline or 1)
+    chosen = sorted(here, key=lambda one: -open_bytes[one.id] / one.total_bytes)[:count]
+    if len(chosen) < count:
+        return 0.0
+    share = int(min(open_bytes[one.id] / one.total_bytes for one in chosen) * 100) / 100
+    smallest = min(chosen, key=lambda one: one.total_bytes)
+    try:
+        settings = settings_of(engine, smallest.name, smallest.total_bytes)
+        need = need_of(checkpoint, from_config(checkpoint.config), settings)
+    except ValueError:
+        return 0.0
+    return share if need.total + need.margin <= int(smallest.total_bytes * share) else 0.0
 
 
 def _key(engine: Vllm, devices: Sequence[Device], identity: tuple[str, str]) -> str:

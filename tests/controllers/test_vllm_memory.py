@@ -147,3 +147,15 @@ def test_an_earlier_start_outweighs_the_guess() -> None:
     world.apply(first)
     assert told(world, served(40_320))[0] == ""
     assert told(world, served(49_153))[0] == "refused"
+
+
+def test_a_share_that_is_open_is_named_where_the_whole_is_not() -> None:
+    """5 GiB of 24 are others'; one sequence of 8,192 tokens needs 18.9 GiB at the worst."""
+    world = a_world(a_checkpoint())
+    world.runtime.gpu_others["a"] = 5 * GIB
+    code, why = told(world, served(8192, None))
+    assert code == "refused"
+    assert "memoryUtilization 0.79 would do" in why
+    assert told(world, served(8192, 0.79))[0] == ""
+    world.runtime.gpu_others["a"] = 6 * GIB
+    assert "memoryUtilization" not in told(world, served(8192, None))[1]
