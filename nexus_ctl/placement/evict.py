@@ -38,7 +38,7 @@ def evict(
         return fit((demand,), places, stay, stack_budget_bytes).decisions[0].assignment
 
     if (as_it_is := place(())) is not None:
-        return Eviction((), 0, as_it_is)
+        return Eviction((), as_it_is)
     if place(candidates) is None:
         return None
     if len(candidates) <= _EXHAUSTIVE:
@@ -49,8 +49,7 @@ def evict(
     assignment = place(victims)
     if assignment is None:
         raise Bug(f"the victims chosen for {demand.name} do not make it fit")
-    freed = sum(sum(victim.assignment.claims.values()) for victim in victims)
-    return Eviction(tuple(sorted(victim.assignment.name for victim in victims)), freed, assignment)
+    return Eviction(tuple(sorted(victim.assignment.name for victim in victims)), assignment)
 
 
 def _may_go(resident: Resident, demand: Demand, minimum_resident_seconds: float) -> bool:

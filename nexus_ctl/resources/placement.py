@@ -171,5 +171,4 @@ class Eviction:
     """Who must go so that a demand fits, and where it then goes."""
 
     victims: tuple[str, ...]
-    freed_bytes: int
     assignment: Assignment

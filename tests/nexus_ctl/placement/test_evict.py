@@ -59,6 +59,23 @@ def test_spares_who_came_a_moment_ago() -> None:
     assert found.victims == ("y",)
 
 
+@pytest.mark.parametrize(
+    ("residents", "victims"),
+    [
+        ([lying(f"r{n:02}", "a", 2, idle=n) for n in range(12)], ("r09", "r10", "r11")),
+        ([lying(f"r{n:02}", "a", 2, priority=n % 4) for n in range(12)], ("r00", "r04", "r08")),
+        ([lying(f"r{n:02}", "a", 1 if n < 11 else 12) for n in range(12)], ("r11",)),
+    ],
+    ids=["longest idle", "lowest priority", "one that is large enough"],
+)
+def test_of_more_than_can_be_tried_it_keeps_the_most_precious(
+    residents: list[Resident], victims: tuple[str, ...]
+) -> None:
+    found = evict(demand(6, pins=("a",)), PLACES, residents)
+    assert found is not None
+    assert (found.victims, found.assignment.claims) == (victims, {"a": 6})
+
+
 RESIDENTS = st.lists(
     st.builds(
         lambda name, room, size, priority, idle, kept: lying(name, room, size, priority=priority, idle=idle, kept=kept),
