@@ -1,4 +1,5 @@
-"""A lock's entry against what a source offers and what is on disk. Pure comparisons; called by `cache.py`.
+"""A lock's entry against what a source offers and what is on disk. Pure comparisons for `stock.py`,
+`sources/ask.py` and `cache.py`.
 
 The rule: what is locked is that or an error. A source that states another digest is refused before a byte moves; a
 record of other content counts as absent.

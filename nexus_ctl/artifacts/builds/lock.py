@@ -1,7 +1,8 @@
 """What is built against a lock: the key of inputs and recipe, the entry of a step, and what another result means.
 
-Pure comparisons, for `cache.py` and `build.py`. The rule: a result other than the locked one is only an error where the
-lock is strict (`--locked`), for another release of a tool may make other bytes of the same; it is always told.
+Pure comparisons, for `stock.py`, `preview.py`, `cache.py` and `build.py`. The rule: a result other than the locked one
+is only an error where the lock is strict (`--locked`), for another release of a tool may make other bytes of the same;
+it is always told.
 """
 
 from __future__ import annotations
