@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,3 +68,9 @@ def garbage(items: Sequence[tuple[str, str, int]]) -> str:
     lines = [f"{kind:<11}  {human_bytes(size):>10}  {path}\n" for kind, path, size in items]
     total = human_bytes(sum(size for _, _, size in items))
     return "".join([*lines, f"{len(items)} to remove, {total} come free.\n"])
+
+
+def garbage_json(items: Sequence[tuple[str, str, int]], removed: Collection[str]) -> dict[str, Any]:
+    """Keys are stable. `removed` are paths."""
+    rows = [{"kind": kind, "path": path, "sizeBytes": size, "removed": path in removed} for kind, path, size in items]
+    return {"items": rows, "freedBytes": sum(size for _, path, size in items if path in removed)}

@@ -19,6 +19,7 @@ from nexus_ctl.cli.commands.models_show import command as show
 from nexus_ctl.cli.commands.models_verify import command as verify
 from nexus_ctl.cli.invocation import Invocation
 from nexus_ctl.cli.options import output_option, stack_options, yes_option
+from nexus_ctl.cli.printing import print_value
 
 if TYPE_CHECKING:
     from nexus_ctl.artifacts.records import Layout
@@ -76,8 +77,11 @@ def _files(cache: Layout, stack: Stack, ratings: Sequence[Rating]) -> Iterator[M
 @stack_options
 @yes_option
 @click.option("--dry-run", is_flag=True, help="Only list what would go.")
+@output_option("table", "json")
 @click.pass_obj
-def gc(invocation: Invocation, *, files: tuple[str, ...], environment: str | None, yes: bool, dry_run: bool) -> None:
+def gc(
+    invocation: Invocation, *, files: tuple[str, ...], environment: str | None, yes: bool, dry_run: bool, output: str
+) -> None:
     """Remove files that no stack uses, and what interrupted downloads and builds left.
 
     Never touched: what any stack of this user pins, what a replica of this stack was made with, what a running
@@ -90,6 +94,7 @@ def gc(invocation: Invocation, *, files: tuple[str, ...], environment: str | Non
     from nexus_ctl.errors import Blocked
     from nexus_ctl.planning.sizes import human_bytes
     from nexus_ctl.views.models import garbage as listed
+    from nexus_ctl.views.models import garbage_json
 
     stack = load_stack(files, environment)
     with invocation.workspace(stack, invocation.command) as workspace:
@@ -98,12 +103,16 @@ def gc(invocation: Invocation, *, files: tuple[str, ...], environment: str | Non
             path for runtime in (world.runtime, world.host) for one in runtime.list() for path in one.files
         )
         items = garbage(workspace.cache, workspace.clock, in_use=in_use)
-        click.echo(listed([(one.kind, one.path, one.size_bytes) for one in items]), nl=False, err=not dry_run)
+        aside = not dry_run or output == "json"
+        rows = [(one.kind, one.path, one.size_bytes) for one in items]
+        click.echo(listed(rows), nl=False, err=aside)
         later = set(garbage(workspace.cache, workspace.clock, timedelta(0), in_use=in_use)).difference(items)
         if later:
             size = human_bytes(sum(one.size_bytes for one in later))
             click.echo(f"note: {size} that nothing uses came within the last hour and may go after it", err=True)
         if dry_run or not items:
+            if output == "json":
+                print_value(garbage_json(rows, ()), output)
             return
         if not yes:
             if not invocation.interactive():
@@ -118,4 +127,7 @@ def gc(invocation: Invocation, *, files: tuple[str, ...], environment: str | Non
                     "not confirmed; nothing was removed", code="not-confirmed", summary="a confirmation is missing"
                 )
         removed = collect(workspace.cache, workspace.clock, items, in_use=in_use)
-        click.echo(f"{len(removed)} removed, {human_bytes(sum(one.size_bytes for one in removed))} free")
+        if output == "json":
+            print_value(garbage_json(rows, {one.path for one in removed}), output)
+        else:
+            click.echo(f"{len(removed)} removed, {human_bytes(sum(one.size_bytes for one in removed))} free")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from nexus_ctl.cli.invocation import Invocation
-from nexus_ctl.cli.options import stack_options
+from nexus_ctl.cli.options import output_option, stack_options
+from nexus_ctl.cli.printing import print_value
 
 NOTE_CHARACTERS = 2000
 
@@ -15,6 +16,7 @@ NOTE_CHARACTERS = 2000
 @click.argument("stars", type=click.IntRange(1, 5), metavar="1..5")
 @click.option("--note", default="", metavar="TEXT", help="Why: what it is good or bad at.")
 @stack_options
+@output_option("text", "json")
 @click.pass_obj
 def command(
     invocation: Invocation,
@@ -24,6 +26,7 @@ def command(
     note: str,
     files: tuple[str, ...],
     environment: str | None,
+    output: str,
 ) -> None:
     """Rate a model, with a note if you like.
 
@@ -33,6 +36,7 @@ def command(
     from nexus_ctl.cli.model_target import FileTarget, target_of
     from nexus_ctl.errors import UsageError
     from nexus_ctl.resources.foreign_text import line
+    from nexus_ctl.views.model_use import ratings_json
 
     stack = load_stack(files, environment)
     target = target_of(model, stack)
@@ -43,4 +47,7 @@ def command(
     with invocation.workspace(stack, invocation.command) as workspace:
         kept = line(note, NOTE_CHARACTERS)
         rated = workspace.store.ratings.rate(stack.name, target.subject, workspace.actor, stars, kept)
-    click.echo(f"{rated.subject} {rated.stars} of 5 by {rated.actor}")
+    if output == "json":
+        print_value(ratings_json([rated])[0], output)
+    else:
+        click.echo(f"{rated.subject} {rated.stars} of 5 by {rated.actor}")

@@ -407,8 +407,15 @@ def test_models(applied: CommandLine, tmp_path: Path) -> None:
     assert applied("models", "gc").code == 6
     assert applied("models", "gc", answers="n\n").code == 6
     assert blob.exists()
+    row = {"kind": "artifact", "path": str(blob), "sizeBytes": 2048, "removed": False}
+    listed = applied.ok("models", "gc", "--dry-run", "-o", "json").json()
+    assert listed == {"items": [row | {"kind": listed["items"][0]["kind"]}], "freedBytes": 0}
     assert applied.ok("models", "gc", "--yes").out == "1 removed, 2.0 KiB free\n"
     assert not blob.exists()
+    blob.write_bytes(b"x" * 2048)
+    os.utime(blob, (0, 0))
+    gone = applied.ok("models", "gc", "--yes", "-o", "json").json()
+    assert (gone["items"][0]["removed"], gone["freedBytes"], blob.exists()) == (True, 2048, False)
 
 
 def test_gc_says_what_stays_because_it_is_young(applied: CommandLine, tmp_path: Path) -> None:
@@ -523,6 +530,8 @@ def test_version(nexusctl: CommandLine) -> None:
     from nexus_ctl import __version__
 
     assert nexusctl.ok("version").out == nexusctl.ok("--version").out == f"nexusctl {__version__}\n"
+    told = json.loads(nexusctl.ok("version", "-o", "json").out)
+    assert (told["version"], set(told)) == (__version__, {"version", "python", "platform"})
 
 
 # ── chat ─────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -339,7 +339,8 @@ def test_a_rating_takes_the_place_of_the_one_before_and_stands_in_the_list(
     )
     layout.write_pin(Pin("i", "demo", "tiny", "k1", "{}"))
     assert nexusctl.ok("models", "rate", "tiny", "1").out == "tiny 1 of 5 by ann@desk\n"
-    nexusctl.ok("models", "rate", "tiny", "4", "--note", "good at lists")
+    rated = nexusctl.ok("models", "rate", "tiny", "4", "--note", "good at lists", "-o", "json").json()
+    assert (rated["subject"], rated["stars"], rated["note"]) == ("tiny", 4, "good at lists")
     assert nexusctl.ok("models", "list").out == page("""
         DIGEST         SIZE      USED BY     RATING    NOTE            FETCHED               ORIGIN
         aaaaaaaaaaaa   2.0 KiB   demo/tiny   4.0 (1)   good at lists   2026-01-01T00:00:00   hub/tiny
