@@ -25,8 +25,8 @@ from typing import Literal
 from benchmarks.memory_beside import accompanied
 from benchmarks.memory_rows import Row, sums, table
 from nexus_ctl.artifacts.headers.gguf import read_file
-from nexus_ctl.placement.estimate import estimate
-from nexus_ctl.placement.report import ROUNDING_BYTES
+from nexus_ctl.placement.llama_cpp.estimate import estimate
+from nexus_ctl.placement.llama_cpp.report import ROUNDING_BYTES
 from nexus_ctl.resources.memory import EngineSettings, Part, PartKind, PlaceMemory
 from nexus_ctl.resources.weights import GgufHeader
 from nexus_ctl.runtimes.memory_oracle import SUPPORTED_BUILD, OracleRow, ask

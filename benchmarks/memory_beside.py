@@ -14,8 +14,8 @@ from pathlib import Path
 
 from benchmarks.memory_rows import Row, sums
 from nexus_ctl.artifacts.headers.gguf import read_file
-from nexus_ctl.placement.companions import Beside, with_beside
-from nexus_ctl.placement.estimate import estimate
+from nexus_ctl.placement.llama_cpp.companions import Beside, with_beside
+from nexus_ctl.placement.llama_cpp.estimate import estimate
 from nexus_ctl.resources.memory import EngineSettings, PartKind
 from tests.fakes.gguf_models import TINY, Shape, adapter, projector, write
 from tests.fakes.real_engine import Started, start_all

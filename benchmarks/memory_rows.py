@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass
 
-from nexus_ctl.placement.report import Buffer
+from nexus_ctl.placement.llama_cpp.report import Buffer
 from nexus_ctl.resources.memory import EngineSettings, PartKind, PlaceMemory
 
 PARTS = tuple(kind for kind in PartKind if kind is not PartKind.OVERHEAD)

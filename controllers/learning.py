@@ -13,8 +13,8 @@ from itertools import islice
 from controllers.looking import Look
 from nexus_ctl.errors import ActionError
 from nexus_ctl.execution.world import World
-from nexus_ctl.placement.report import Report, parse_buffers
-from nexus_ctl.placement.vllm_report import VllmReport, parse_report
+from nexus_ctl.placement.llama_cpp.report import Report, parse_buffers
+from nexus_ctl.placement.vllm.report import VllmReport, parse_report
 from nexus_ctl.resources.envelope import Ref
 from nexus_ctl.resources.observed import ObservedDeployment
 from nexus_ctl.resources.placed import Placed

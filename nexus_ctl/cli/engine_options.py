@@ -54,7 +54,7 @@ def settings_for(
     from dataclasses import replace
 
     from nexus_ctl.errors import UsageError
-    from nexus_ctl.placement.declared import settings_of
+    from nexus_ctl.placement.llama_cpp.declared import settings_of
     from nexus_ctl.resources.memory import EngineSettings
 
     given = {name: value for name, value in given.items() if value is not None}

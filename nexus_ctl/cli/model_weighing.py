@@ -1,11 +1,11 @@
-"""Facts of a model and this machine → what fits and why. Between `model_facts` and `placement.choice`."""
+"""Facts of a model and this machine → what fits and why. Between `model_facts` and `placement.llama_cpp.choice`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from nexus_ctl.errors import UsageError
-from nexus_ctl.placement.choice import Candidate, Recommendation, Weighing, candidate, recommend, weigh
+from nexus_ctl.placement.llama_cpp.choice import Candidate, Recommendation, Weighing, candidate, recommend, weigh
 
 if TYPE_CHECKING:
     from nexus_ctl.resources.catalog import ModelFacts

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from nexus_ctl.placement.companions import Beside, with_beside
-from nexus_ctl.placement.estimate import estimate
-from nexus_ctl.placement.model_shape import read_shape
+from nexus_ctl.placement.llama_cpp.companions import Beside, with_beside
+from nexus_ctl.placement.llama_cpp.estimate import estimate
+from nexus_ctl.placement.llama_cpp.shape import read_shape
 from nexus_ctl.resources.memory import Accelerator, EngineSettings, Estimate
 from nexus_ctl.resources.placement import Option
 from nexus_ctl.resources.weights import GgufHeader

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from nexus_ctl.placement.declared import settings_of
-from nexus_ctl.placement.estimate import largest_context
+from nexus_ctl.placement.llama_cpp.declared import settings_of
+from nexus_ctl.placement.llama_cpp.estimate import largest_context
 from nexus_ctl.placement.options import ways
 from nexus_ctl.planning.change import Reason
 from nexus_ctl.planning.machine import Machine, holding_words

@@ -14,12 +14,12 @@ from typing import Any
 
 from nexus_ctl.engines.llama_cpp_companions import companions
 from nexus_ctl.engines.llama_cpp_fields import PATH
-from nexus_ctl.placement.companions import Beside
-from nexus_ctl.placement.declared import draft_settings, settings_of
-from nexus_ctl.placement.estimate import DEVICE_OVERHEAD_BYTES
+from nexus_ctl.placement.llama_cpp.companions import Beside
+from nexus_ctl.placement.llama_cpp.declared import draft_settings, settings_of
+from nexus_ctl.placement.llama_cpp.estimate import DEVICE_OVERHEAD_BYTES
+from nexus_ctl.placement.llama_cpp.report import Report, corrected, learning_key
 from nexus_ctl.placement.options import Way, ways
-from nexus_ctl.placement.report import Report, corrected, learning_key
-from nexus_ctl.placement.vllm import DEFAULT_UTILISATION
+from nexus_ctl.placement.vllm.budget import DEFAULT_UTILISATION
 from nexus_ctl.planning.running_vllm import LONGER, start_of
 from nexus_ctl.resources.checkpoint import Checkpoint
 from nexus_ctl.resources.container import Gpus

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from nexus_ctl.placement.report import Report
-from nexus_ctl.placement.vllm import fit_vllm, need_of
-from nexus_ctl.placement.vllm_report import short_of
-from nexus_ctl.placement.vllm_settings import settings_of
-from nexus_ctl.placement.vllm_shape import from_config
+from nexus_ctl.placement.llama_cpp.report import Report
+from nexus_ctl.placement.vllm.budget import fit_vllm, need_of
+from nexus_ctl.placement.vllm.report import short_of
+from nexus_ctl.placement.vllm.settings import settings_of
+from nexus_ctl.placement.vllm.shape import from_config
 from nexus_ctl.resources.checkpoint import Checkpoint
 from nexus_ctl.resources.device import Device
 from nexus_ctl.resources.memory import Estimate

@@ -15,7 +15,7 @@ from itertools import groupby
 
 from nexus_ctl.placement.evict import evict
 from nexus_ctl.placement.fit import fit
-from nexus_ctl.placement.report import buffer_bytes
+from nexus_ctl.placement.llama_cpp.report import buffer_bytes
 from nexus_ctl.planning.change import Verb
 from nexus_ctl.planning.running import Run
 from nexus_ctl.resources.envelope import Ref

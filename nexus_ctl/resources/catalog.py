@@ -1,8 +1,8 @@
 """What is known of models that may not be here: cards, files, quantizations on offer, opinions, use. Values.
 
-`artifacts.catalog` makes them from the hub's answers and from file headers, `placement.choice` weighs them, views
-show them. The rule: every text in here is `foreign_text` already, every list is bounded, and what is not known is
-empty or None, never guessed.
+`artifacts.hub.catalog` makes them from the hub's answers and from file headers, `placement.llama_cpp.choice` weighs
+them, views show them. The rule: every text in here is `foreign_text` already, every list is bounded, and what is not
+known is empty or None, never guessed.
 """
 
 from __future__ import annotations

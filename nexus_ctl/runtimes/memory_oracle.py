@@ -17,8 +17,8 @@ from importlib import metadata
 from pathlib import Path
 
 from nexus_ctl.errors import Terminal
-from nexus_ctl.placement.model_shape import read_shape
-from nexus_ctl.placement.server_settings import resolve
+from nexus_ctl.placement.llama_cpp.server_settings import resolve
+from nexus_ctl.placement.llama_cpp.shape import read_shape
 from nexus_ctl.resources.memory import EngineSettings
 from nexus_ctl.resources.normal import digest
 from nexus_ctl.resources.weights import GgufHeader

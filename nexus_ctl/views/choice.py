@@ -1,11 +1,11 @@
-"""What fits this machine, and why → tables, sentences, JSON. The arithmetic is `placement.choice`'s."""
+"""What fits this machine, and why → tables, sentences, JSON. The arithmetic is `placement.llama_cpp.choice`'s."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nexus_ctl.placement.choice import RUNS, Fit, Recommendation, Short, Weighing
+from nexus_ctl.placement.llama_cpp.choice import RUNS, Fit, Recommendation, Short, Weighing
 from nexus_ctl.planning.sizes import human_bytes
 from nexus_ctl.resources.catalog import Quantization, RepoFile
 from nexus_ctl.resources.device import Device

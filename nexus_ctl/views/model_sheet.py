@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from nexus_ctl.clock import stamp
-from nexus_ctl.placement.choice import Recommendation
+from nexus_ctl.placement.llama_cpp.choice import Recommendation
 from nexus_ctl.planning.sizes import human_bytes
 from nexus_ctl.resources.catalog import Card, ModelFacts, Quantization, Rating, Usage
 from nexus_ctl.views import choice, freshness

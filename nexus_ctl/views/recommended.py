@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from nexus_ctl.placement.choice import Recommendation
+from nexus_ctl.placement.llama_cpp.choice import Recommendation
 from nexus_ctl.resources.catalog import Fresh, RepoFile
 from nexus_ctl.resources.device import Device, DeviceList
 from nexus_ctl.views import choice, freshness

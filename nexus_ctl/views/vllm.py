@@ -1,10 +1,10 @@
-"""What vLLM would take of this machine's GPUs → sentences, JSON. The arithmetic is `placement.vllm_choice`'s."""
+"""What vLLM would take of this machine's GPUs → sentences, JSON. The arithmetic is `placement.vllm.choice`'s."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from nexus_ctl.placement.vllm_choice import VllmWeighing
+from nexus_ctl.placement.vllm.choice import VllmWeighing
 from nexus_ctl.resources.checkpoint import Checkpoint
 from nexus_ctl.resources.device import DeviceList
 from nexus_ctl.views import choice

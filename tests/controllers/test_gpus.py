@@ -11,7 +11,7 @@ import pytest
 
 from nexus_ctl.artifacts.headers.gguf import read_file
 from nexus_ctl.errors import NexusError
-from nexus_ctl.placement.declared import settings_of
+from nexus_ctl.placement.llama_cpp.declared import settings_of
 from nexus_ctl.placement.options import ways
 from nexus_ctl.planning.action import CreateReplica
 from nexus_ctl.planning.change import Change, Verb

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from nexus_ctl.engines.llama_server.command_line import fill, read
-from nexus_ctl.placement.report import Buffer, parse_buffers
+from nexus_ctl.placement.llama_cpp.report import Buffer, parse_buffers
 from nexus_ctl.resources.memory import EngineSettings
 from tests.fakes.forked_engine import answers_of, serve_lines
 

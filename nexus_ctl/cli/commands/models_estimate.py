@@ -97,7 +97,7 @@ def _tell_vllm(invocation: Invocation, name: str, checkpoint: Checkpoint, given:
     from nexus_ctl.cli.printing import print_value
     from nexus_ctl.cli.vllm_options import engine_of
     from nexus_ctl.errors import UsageError
-    from nexus_ctl.placement.vllm_choice import weigh_vllm
+    from nexus_ctl.placement.vllm.choice import weigh_vllm
     from nexus_ctl.views import memory as view
     from nexus_ctl.views import vllm as words
 

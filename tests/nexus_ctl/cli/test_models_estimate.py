@@ -10,7 +10,7 @@ import pytest
 from nexus_ctl.artifacts.headers.gguf import read_file
 from nexus_ctl.cli.invocation import Invocation
 from nexus_ctl.cli.main import run
-from nexus_ctl.placement.estimate import estimate
+from nexus_ctl.placement.llama_cpp.estimate import estimate
 from nexus_ctl.resources.device import DeviceList
 from nexus_ctl.resources.memory import EngineSettings
 from tests.fakes.gguf_models import TINY, write

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
-from nexus_ctl.placement.compute_buffer import (
+from nexus_ctl.placement.llama_cpp.compute_buffer import (
     DEVICE_ROWS,
     PIPELINE_COPIES,
     PIPELINE_FIRST_ROWS,
@@ -18,10 +18,10 @@ from nexus_ctl.placement.compute_buffer import (
     compute_bytes,
     mask_elements,
 )
-from nexus_ctl.placement.kv_cache import cells, layer_cache_bytes, layer_state_bytes
-from nexus_ctl.placement.model_shape import ModelShape, read_shape
-from nexus_ctl.placement.offload import layer_places, tensor_bytes
-from nexus_ctl.placement.server_settings import PAD, Resolved, resolve
+from nexus_ctl.placement.llama_cpp.kv_cache import cells, layer_cache_bytes, layer_state_bytes
+from nexus_ctl.placement.llama_cpp.offload import layer_places, tensor_bytes
+from nexus_ctl.placement.llama_cpp.server_settings import PAD, Resolved, resolve
+from nexus_ctl.placement.llama_cpp.shape import ModelShape, read_shape
 from nexus_ctl.resources.memory import (
     HOST,
     Accelerator,

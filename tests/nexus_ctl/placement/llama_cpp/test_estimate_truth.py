@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from nexus_ctl.artifacts.headers.gguf import read_file
-from nexus_ctl.placement.estimate import estimate
-from nexus_ctl.placement.report import ROUNDING_BYTES
+from nexus_ctl.placement.llama_cpp.estimate import estimate
+from nexus_ctl.placement.llama_cpp.report import ROUNDING_BYTES
 from nexus_ctl.resources.memory import EngineSettings, PartKind
 from nexus_ctl.runtimes.memory_oracle import ask
 from tests.fakes.checkpoints import CHECKPOINTS

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from nexus_ctl.placement.vllm import VllmFit, activation_bytes, fit_vllm, largest_length, sequence_cache_bytes
-from nexus_ctl.placement.vllm_settings import GIB, VllmSettings, settings_of
-from nexus_ctl.placement.vllm_shape import Caching, VllmShape, from_config
-from nexus_ctl.placement.vllm_weights import weights_per_gpu
+from nexus_ctl.placement.vllm.budget import VllmFit, activation_bytes, fit_vllm, largest_length, sequence_cache_bytes
+from nexus_ctl.placement.vllm.settings import GIB, VllmSettings, settings_of
+from nexus_ctl.placement.vllm.shape import Caching, VllmShape, from_config
+from nexus_ctl.placement.vllm.weights import weights_per_gpu
 from nexus_ctl.resources.memory import Basis, PartKind
 from nexus_ctl.resources.vllm import Vllm
 from nexus_ctl.resources.weights import Tensor

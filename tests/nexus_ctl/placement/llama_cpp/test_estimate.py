@@ -10,12 +10,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nexus_ctl.placement.companions import with_adapters, with_draft, with_projector
-from nexus_ctl.placement.estimate import estimate, largest_context
-from nexus_ctl.placement.model_shape import read_shape
-from nexus_ctl.placement.offload import layer_places
-from nexus_ctl.placement.report import drift, learning_key, parse_buffers, with_oracle, with_process_memory, with_report
-from nexus_ctl.placement.server_settings import resolve
+from nexus_ctl.placement.llama_cpp.companions import with_adapters, with_draft, with_projector
+from nexus_ctl.placement.llama_cpp.estimate import estimate, largest_context
+from nexus_ctl.placement.llama_cpp.offload import layer_places
+from nexus_ctl.placement.llama_cpp.report import (
+    drift,
+    learning_key,
+    parse_buffers,
+    with_oracle,
+    with_process_memory,
+    with_report,
+)
+from nexus_ctl.placement.llama_cpp.server_settings import resolve
+from nexus_ctl.placement.llama_cpp.shape import read_shape
 from nexus_ctl.resources.memory import HOST, Accelerator, Basis, EngineSettings, PartKind
 from nexus_ctl.resources.weights import GgufHeader
 from tests.fakes.gguf_models import TINY

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from nexus_ctl.placement.fit import fit
-from nexus_ctl.placement.model_shape import read_shape
+from nexus_ctl.placement.llama_cpp.shape import read_shape
 from nexus_ctl.placement.options import Way, ways, with_layers
 from nexus_ctl.resources.device import Device
 from nexus_ctl.resources.memory import HOST, Accelerator, Basis, EngineSettings, Estimate, Part, PartKind

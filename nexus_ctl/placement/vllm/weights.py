@@ -11,8 +11,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from nexus_ctl.placement.vllm_settings import VllmSettings
-from nexus_ctl.placement.vllm_shape import VllmShape
+from nexus_ctl.placement.vllm.settings import VllmSettings
+from nexus_ctl.placement.vllm.shape import VllmShape
 from nexus_ctl.resources.weights import Tensor
 
 _FLOATS = frozenset({"f16", "bf16", "f32", "f64"})

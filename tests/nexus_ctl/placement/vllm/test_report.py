@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from nexus_ctl.placement.vllm_report import VllmReport, parse_report, short_of
-from nexus_ctl.placement.vllm_settings import GIB
+from nexus_ctl.placement.vllm.report import VllmReport, parse_report, short_of
+from nexus_ctl.placement.vllm.settings import GIB
 
 OF_0_8 = """
 INFO 04-12 08:21:19 [worker.py:267] model weights take 21.21GiB; non_torch_memory takes 0.20GiB; PyTorch activation \

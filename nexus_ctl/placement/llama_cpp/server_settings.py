@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nexus_ctl.placement.model_shape import ModelShape
+from nexus_ctl.placement.llama_cpp.shape import ModelShape
 from nexus_ctl.resources.memory import EngineSettings
 
 PAD = 256

@@ -9,8 +9,17 @@ from pathlib import Path
 import pytest
 
 from nexus_ctl.artifacts.headers.gguf import read_file
-from nexus_ctl.placement.choice import Candidate, Fit, Recommendation, Weighing, candidate, recommend, resized, weigh
-from nexus_ctl.placement.estimate import estimate
+from nexus_ctl.placement.llama_cpp.choice import (
+    Candidate,
+    Fit,
+    Recommendation,
+    Weighing,
+    candidate,
+    recommend,
+    resized,
+    weigh,
+)
+from nexus_ctl.placement.llama_cpp.estimate import estimate
 from nexus_ctl.resources.device import Device
 from nexus_ctl.resources.memory import Basis, EngineSettings, PartKind
 from nexus_ctl.resources.weights import GgufHeader

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from nexus_ctl.placement.vllm_report import VllmReport
+from nexus_ctl.placement.vllm.report import VllmReport
 from nexus_ctl.resources.memory import HOST, Basis, EngineSettings, Estimate, Part, PartKind, PlaceMemory
 from nexus_ctl.resources.normal import digest
 

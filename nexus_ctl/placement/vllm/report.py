@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from nexus_ctl.placement.vllm import BLOCK_TOKENS, gib
-from nexus_ctl.placement.vllm_settings import GIB
+from nexus_ctl.placement.vllm.budget import BLOCK_TOKENS, gib
+from nexus_ctl.placement.vllm.settings import GIB
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nexus_ctl.placement.declared import draft_settings, settings_of
+from nexus_ctl.placement.llama_cpp.declared import draft_settings, settings_of
 from nexus_ctl.resources.llama_cpp import LlamaCpp
 from nexus_ctl.resources.memory import EngineSettings
 

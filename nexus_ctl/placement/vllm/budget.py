@@ -5,7 +5,7 @@
 
 and vLLM refuses to start where one sequence of `maxLength` tokens does not fit that cache. The counterpart of
 `estimate` for that engine; pure. Weights and the cache of each token are exact; the rest are first guesses, held
-against figures that others published, until a start's own log (`vllm_report`) takes their place. Nothing here was run
+against figures that others published, until a start's own log (`report`) takes their place. Nothing here was run
 on a GPU: every margin says so.
 Source: vllm/v1/worker/gpu_worker.py, vllm/v1/core/kv_cache_utils.py, vllm/v1/kv_cache_interface.py.
 """
@@ -16,9 +16,9 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from nexus_ctl.placement.vllm_settings import GIB, VllmSettings
-from nexus_ctl.placement.vllm_shape import Caching, VllmShape
-from nexus_ctl.placement.vllm_weights import ON_THE_FLY, weights_per_gpu
+from nexus_ctl.placement.vllm.settings import GIB, VllmSettings
+from nexus_ctl.placement.vllm.shape import Caching, VllmShape
+from nexus_ctl.placement.vllm.weights import ON_THE_FLY, weights_per_gpu
 from nexus_ctl.resources.checkpoint import Checkpoint
 from nexus_ctl.resources.memory import HOST, Basis, Estimate, Part, PartKind, PlaceMemory
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from nexus_ctl.placement.estimate import estimate as estimated
+from nexus_ctl.placement.llama_cpp.estimate import estimate as estimated
 from nexus_ctl.resources.memory import HOST, Accelerator, Basis, EngineSettings, Estimate, Part, PartKind
 from nexus_ctl.resources.weights import GgufHeader
 

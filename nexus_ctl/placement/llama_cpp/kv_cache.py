@@ -6,8 +6,8 @@ Source: llama.cpp src/llama-kv-cache.cpp, llama-kv-cache-iswa.cpp, llama-memory-
 
 from __future__ import annotations
 
-from nexus_ctl.placement.model_shape import Layer, ModelShape
-from nexus_ctl.placement.server_settings import Resolved, pad
+from nexus_ctl.placement.llama_cpp.server_settings import Resolved, pad
+from nexus_ctl.placement.llama_cpp.shape import Layer, ModelShape
 from nexus_ctl.resources.memory import EngineSettings
 from nexus_ctl.resources.weights import TYPE_BY_NAME
 

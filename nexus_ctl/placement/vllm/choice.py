@@ -10,10 +10,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nexus_ctl.placement.choice import Fit, Short, Weighing
-from nexus_ctl.placement.vllm import MOST_UTILISATION, fit_vllm, left_out, need_of, told_settings
-from nexus_ctl.placement.vllm_settings import settings_of
-from nexus_ctl.placement.vllm_shape import VllmShape, from_config
+from nexus_ctl.placement.llama_cpp.choice import Fit, Short, Weighing
+from nexus_ctl.placement.vllm.budget import MOST_UTILISATION, fit_vllm, left_out, need_of, told_settings
+from nexus_ctl.placement.vllm.settings import settings_of
+from nexus_ctl.placement.vllm.shape import VllmShape, from_config
 from nexus_ctl.resources.checkpoint import Checkpoint
 from nexus_ctl.resources.device import Device
 from nexus_ctl.resources.memory import HOST, Estimate, PlaceMemory

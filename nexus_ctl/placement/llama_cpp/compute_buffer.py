@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nexus_ctl.placement.kv_cache import cells
-from nexus_ctl.placement.model_shape import Latent, Layer, ModelShape
-from nexus_ctl.placement.server_settings import Resolved
+from nexus_ctl.placement.llama_cpp.kv_cache import cells
+from nexus_ctl.placement.llama_cpp.server_settings import Resolved
+from nexus_ctl.placement.llama_cpp.shape import Latent, Layer, ModelShape
 from nexus_ctl.resources.memory import EngineSettings
 
 PIPELINE_COPIES = 4
