@@ -1,1 +1,1 @@
-"""What answers over the network: the gateway (data plane) and, beside it, the read-only status API."""
+"""What answers over the network: the gateway, the data plane."""

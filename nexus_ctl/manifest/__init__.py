@@ -1,1 +1,1 @@
-""""""
+"""Manifests: YAML text → documents with their places → typed resources → one Stack, or every fault at once."""

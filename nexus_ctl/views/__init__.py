@@ -1,1 +1,1 @@
-""""""
+"""Views: values → text or JSON. They fetch nothing and decide nothing."""
