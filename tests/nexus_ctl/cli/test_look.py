@@ -378,6 +378,7 @@ def test_any_kind_may_be_suspended_and_the_plan_says_so(applied: CommandLine, wr
 
 def test_diff(applied: CommandLine, write: Write) -> None:
     assert applied.ok("diff").out == ""
+    assert applied.ok("diff", "-o", "json").json() == []
     write(DEMO.replace("0.7", "0.2"))
     done = applied("diff")
     assert done.code == 1
@@ -393,6 +394,10 @@ def test_diff(applied: CommandLine, write: Write) -> None:
 +    temperature: 0.2
 """
     )
+    done = applied("diff", "-o", "json")
+    (row,) = done.json()
+    temperatures = [row[side]["sampling"]["temperature"] for side in ("applied", "declared")]
+    assert (done.code, row["ref"], temperatures) == (1, "Preset/precise", [0.7, 0.2])
     write("nonsense: [")
     assert applied("diff").code == 2
 
