@@ -14,8 +14,8 @@ from pathlib import Path
 from nexus_ctl.artifacts.builds.tools import CONVERTER, Tool, find_tool
 from nexus_ctl.artifacts.convert.converted import converted
 from nexus_ctl.artifacts.convert.converted import impossible as not_convertible
-from nexus_ctl.artifacts.convert.folder import Folder, local
 from nexus_ctl.artifacts.convert.lora import adapter
+from nexus_ctl.artifacts.headers.folder import Folder, local
 from nexus_ctl.artifacts.headers.gguf import header_of
 from nexus_ctl.artifacts.quantize.mixture import mixture
 from nexus_ctl.artifacts.quantize.quantized import impossible, quantized

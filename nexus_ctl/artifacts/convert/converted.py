@@ -16,11 +16,11 @@ from typing import Any
 from nexus_ctl.artifacts.convert import positions
 from nexus_ctl.artifacts.convert.architectures import FAMILIES
 from nexus_ctl.artifacts.convert.family import Family
-from nexus_ctl.artifacts.convert.folder import Folder
 from nexus_ctl.artifacts.convert.layout import Origin, laid_out, stored_in
 from nexus_ctl.artifacts.convert.multimodal import WRAPPERS, text_config, text_tensor
 from nexus_ctl.artifacts.convert.positions import Positions
 from nexus_ctl.artifacts.convert.tokenizer import FILES, added_tokens, entries_of
+from nexus_ctl.artifacts.headers.folder import Folder
 from nexus_ctl.artifacts.headers.gguf import read_header
 from nexus_ctl.artifacts.headers.gguf_bytes import Written, entry, head, table_row
 from nexus_ctl.artifacts.headers.window import BadHeader, Read

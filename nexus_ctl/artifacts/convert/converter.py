@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nexus_ctl.artifacts.convert.converted import converted
-from nexus_ctl.artifacts.convert.folder import local
 from nexus_ctl.artifacts.convert.layout import Origin, Slab
 from nexus_ctl.artifacts.convert.lora import adapter
+from nexus_ctl.artifacts.headers.folder import local
 from nexus_ctl.artifacts.headers.gguf import read_file
 from nexus_ctl.artifacts.quantize.quantized import padded
 from nexus_ctl.resources.weights import merge_shards

@@ -14,8 +14,8 @@ from math import prod
 from typing import Any
 
 from nexus_ctl.artifacts.convert.family import Family, experts_of
-from nexus_ctl.artifacts.convert.folder import Folder
 from nexus_ctl.artifacts.headers import safetensors
+from nexus_ctl.artifacts.headers.folder import Folder
 from nexus_ctl.resources.weights import TYPE_BY_NAME, Tensor
 
 WIDTHS = ("f32", "f16", "bf16")

@@ -17,10 +17,10 @@ from typing import Any
 
 from nexus_ctl.artifacts.convert.architectures import FAMILIES
 from nexus_ctl.artifacts.convert.converted import Converted, assembled, refused
-from nexus_ctl.artifacts.convert.folder import Folder
 from nexus_ctl.artifacts.convert.layout import WIDTHS, Origin, Slab, place_of
 from nexus_ctl.artifacts.convert.multimodal import text_tensor
 from nexus_ctl.artifacts.headers import safetensors
+from nexus_ctl.artifacts.headers.folder import Folder
 from nexus_ctl.artifacts.headers.gguf_bytes import Written
 from nexus_ctl.artifacts.quantize.mixture import walk_order
 from nexus_ctl.resources.quantization import ALL_F32, FILE_TYPES

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from nexus_ctl.artifacts.convert.folder import Told
+from nexus_ctl.artifacts.headers.folder import Told
 
 _MISTRAL = {"mistral": "MistralForCausalLM"}
 _LLAVA = {"llama": "LlamaForCausalLM", **_MISTRAL}

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from nexus_ctl.artifacts.convert import byte_level
-from nexus_ctl.artifacts.convert.folder import Folder
 from nexus_ctl.artifacts.convert.pieces import (
     BYTE,
     CONTROL,
@@ -25,6 +24,7 @@ from nexus_ctl.artifacts.convert.pieces import (
     of_merges,
     of_model,
 )
+from nexus_ctl.artifacts.headers.folder import Folder
 from nexus_ctl.artifacts.headers.gguf_bytes import Written
 
 FILES = ("tokenizer.model", "tokenizer.json")

@@ -1,1 +1,1 @@
-"""Headers of model files, read here or over the network, never their weights."""
+"""Headers of model files and the small files beside them, read here or over the network, never their weights."""

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from nexus_ctl.artifacts.convert.folder import Folder, local
+from nexus_ctl.artifacts.headers.folder import Folder, local
 from nexus_ctl.artifacts.headers.safetensors import merge_files, read_header
 from nexus_ctl.artifacts.headers.window import BadHeader, Read
 from nexus_ctl.artifacts.shelf import Shelf, key_of

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from nexus_ctl.artifacts.convert.folder import Folder
+from nexus_ctl.artifacts.headers.folder import Folder
 from nexus_ctl.artifacts.headers.gguf import HeaderRead, read_header
 from nexus_ctl.artifacts.headers.window import BadHeader, Read
 from nexus_ctl.artifacts.source import Means, Part

@@ -14,7 +14,7 @@ import pytest
 
 from nexus_ctl.artifacts.convert.converted import converted
 from nexus_ctl.artifacts.convert.converter import _retyped
-from nexus_ctl.artifacts.convert.folder import Folder
+from nexus_ctl.artifacts.headers.folder import Folder
 from nexus_ctl.artifacts.headers.gguf import read_file
 from nexus_ctl.artifacts.headers.gguf_bytes import entries
 from nexus_ctl.errors import Terminal

@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from nexus_ctl.artifacts.cache import Cache
-from nexus_ctl.artifacts.convert.folder import local
 from nexus_ctl.artifacts.headers.checkpoint import local_checkpoint, read_checkpoint
+from nexus_ctl.artifacts.headers.folder import local
 from nexus_ctl.artifacts.headers.window import BadHeader
 from nexus_ctl.artifacts.source import Means, Patience
 from nexus_ctl.resources.artifact import Conversion, Request

@@ -1,6 +1,6 @@
 """The files of a model repository by name, wherever they are: read over the network while planning, then from disk.
 
-Made by `headers/remote` and `builds/dry_run`, read by everything that a conversion looks at.
+Made by `remote` and `builds/dry_run`, read by everything that a conversion or a checkpoint looks at.
 """
 
 from __future__ import annotations
